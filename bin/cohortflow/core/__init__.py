@@ -1,0 +1,1 @@
+"""The engine that every lane shares: outcomes, manifests, plans, publishing, reports."""

@@ -1,0 +1,135 @@
+"""Where things lie below an output folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cohortflow import __version__
+from cohortflow.core import save
+from cohortflow.core.outcome import Category, Failure
+
+HIDDEN = ".cohortflow"
+
+
+def hidden(out: Path, *parts: str) -> Path:
+    """Return a path of the bookkeeping below an output folder."""
+    return out.joinpath(HIDDEN, *parts)
+
+
+def run_folder(out: Path, run: str) -> Path:
+    """Return the folder of one run."""
+    return hidden(out, "runs", run)
+
+
+def latest_run(out: Path) -> str | None:
+    """Return the newest run's id (run ids sort by time), or None."""
+    try:
+        names = [p.name for p in hidden(out, "runs").iterdir() if (p / "plan.jsonl").is_file()]
+    except OSError:
+        return None
+    return max(names, default=None)
+
+
+def description(out: Path) -> dict[str, Any] | None:
+    """Read the output's dataset_description.json, if there is one."""
+    try:
+        value = json.loads((out / "dataset_description.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise Failure(
+            Category.USAGE,
+            f"{out}/dataset_description.json cannot be read ({error})",
+            "use an empty output folder",
+        ) from None
+    return value if isinstance(value, dict) else {}
+
+
+def check_output(out: Path, dataset: Path, lane: str) -> None:
+    """Refuse an output folder that would harm something.
+
+    Raises
+    ------
+    Failure
+        USAGE when the output lies inside the study (but for ``derivatives/<name>``), holds the
+        study, belongs to another lane, or is a folder with foreign files.
+    """
+    target, study = out.resolve(), dataset.resolve()
+    inside = target.is_relative_to(study)
+    derivative = inside and target.relative_to(study).parts[:1] == ("derivatives",)
+    if (inside and not (derivative and len(target.relative_to(study).parts) == 2)) or (
+        study.is_relative_to(target)
+    ):
+        raise Failure(
+            Category.USAGE,
+            f"the output {out} and the input {dataset} lie inside each other",
+            f"use {dataset / 'derivatives' / f'cohortflow-{lane}'} or a folder elsewhere",
+        )
+    if out.exists() and not out.is_dir():
+        raise Failure(Category.USAGE, f"the output {out} is a file", "name a folder")
+    found = description(out)
+    if found is None:
+        if out.is_dir() and any(p.name != HIDDEN for p in out.iterdir()):
+            raise Failure(
+                Category.USAGE,
+                f"the output {out} holds files that are not cohortflow's",
+                "name an empty folder or one that does not exist",
+            )
+    elif found.get("CohortflowLane") != lane:
+        raise Failure(
+            Category.USAGE,
+            f"the output {out} holds {found.get('Name', 'another dataset')!r}, not lane {lane}",
+            "give each lane an output folder of its own",
+        )
+
+
+def prepare(out: Path, dataset: Path, lane: str, title: str, bidsignore: tuple[str, ...]) -> None:
+    """Make the output a BIDS derivative dataset: its description and `.bidsignore`."""
+    out.mkdir(parents=True, exist_ok=True)
+    hidden(out, "locks").mkdir(parents=True, exist_ok=True)
+    target = out / "dataset_description.json"
+    if not target.exists():
+        save.write_json(target, _description(dataset, lane, title))
+    lines = [
+        f"{HIDDEN}/",
+        "_done.json",
+        "**/_done.json",
+        "metrics.json",
+        "**/metrics.json",
+        "**/figures/",
+        "batch_*",
+        "report.html",
+        "rerun.json",
+        "log.jsonl",
+        *bidsignore,
+    ]
+    text = "".join(f"{line}\n" for line in lines)
+    ignore = out / ".bidsignore"
+    if not ignore.exists() or ignore.read_text(encoding="utf-8") != text:
+        save.write_text(ignore, text)
+
+
+def _description(dataset: Path, lane: str, title: str) -> dict[str, Any]:
+    source: dict[str, str] = {}
+    try:
+        raw = json.loads((dataset / "dataset_description.json").read_text(encoding="utf-8"))
+        source = {"DOI": raw["DatasetDOI"]} if raw.get("DatasetDOI") else {}
+    except (OSError, ValueError, AttributeError):
+        raw = {}
+    return {
+        "Name": f"cohortflow-{lane}: {title}",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [
+            {
+                "Name": "cohortflow",
+                "Version": __version__,
+                "Description": f"lane {lane}: {title}",
+            }
+        ],
+        # A link that works from a derivative inside the study; elsewhere the name tells enough.
+        "SourceDatasets": [source or {"URL": dataset.resolve().as_uri()}],
+        "CohortflowLane": lane,
+    }

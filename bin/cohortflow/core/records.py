@@ -1,0 +1,201 @@
+"""Collect what the supervisors recorded in the tasks' folders, and keep what failed.
+
+A task's folder holds the supervisor's record and Nextflow's own files; a folder of one run is
+told from others by the run's id in the record.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cohortflow.core import failed, layout, outcome, save
+from cohortflow.core.outcome import Category
+from cohortflow.core.supervise import RECORD
+
+_ERROR_LINE = re.compile(r"^ERROR ([A-Z_]+) (\S+) (.*)$", re.MULTILINE)
+_TAIL_LINES = 40
+_TAIL_BYTES = 64 * 1024
+_HEAD_STEPS = {"plan", "report", "discover"}
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """One attempt of one task; a line of `records.jsonl`."""
+
+    schema_version: int
+    run: str
+    unit: str
+    step: str
+    attempt: int
+    exit: int | None
+    category: Category | None
+    started: str
+    seconds: float
+    peak_memory_bytes: int | None
+    work: str
+    command: str
+    message: str | None
+    remedy: str | None
+    log: str
+
+
+def seconds(record: Path) -> float:
+    """Return the seconds that a supervisor's record states; 0 when there is none."""
+    try:
+        return float(json.loads(record.read_text(encoding="utf-8"))["seconds"])
+    except (OSError, ValueError, KeyError):
+        return 0.0
+
+
+def collect(work: Path, run: str, since: float) -> Iterator[TaskRecord]:
+    """Yield the records of a run's tasks.
+
+    Parameters
+    ----------
+    work : Path
+        Nextflow's work folder.
+    run : str
+        The run's id.
+    since : float
+        POSIX time of the run's start: older folders are not read.
+    """
+    for folder in _task_folders(work, since):
+        value = _supervised(folder)
+        if value is not None and value.get("run") == run and value.get("step") not in _HEAD_STEPS:
+            yield _task_record(folder, value)
+
+
+def _task_folders(work: Path, since: float) -> Iterator[Path]:
+    """Yield the task folders (`ab/cdef…`) that were touched since a time."""
+    if not work.is_dir():
+        return
+    for first in sorted(os.scandir(work), key=lambda e: e.name):
+        if len(first.name) == 2 and first.is_dir(follow_symlinks=False):
+            for second in sorted(os.scandir(first.path), key=lambda e: e.name):
+                if second.is_dir(follow_symlinks=False) and second.stat().st_mtime >= since - 60:
+                    yield Path(second.path)
+
+
+def _supervised(folder: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _task_record(folder: Path, value: dict[str, Any]) -> TaskRecord:
+    log = tail(folder)
+    category = _category(value)
+    message, remedy = _explained(log, category, value)
+    return TaskRecord(
+        schema_version=1,
+        run=value["run"],
+        unit=value["unit"],
+        step=value["step"],
+        attempt=value["attempt"],
+        exit=value["exit"],
+        category=category,
+        started=value["started"],
+        seconds=value["seconds"],
+        peak_memory_bytes=value["peak_memory_bytes"] or None,
+        work=f"{folder.parent.name}/{folder.name}",
+        command=_command(folder),
+        message=message,
+        remedy=remedy,
+        log=log if category else "",
+    )
+
+
+def _category(value: dict[str, Any]) -> Category | None:
+    """Name how an attempt ended, from the supervisor's reason before its status."""
+    if value.get("reason") == "signal":
+        return Category.INTERRUPTED
+    if value.get("reason") == "time":
+        return Category.TIMEOUT
+    return outcome.category_of(value["exit"], out_of_memory=value.get("reason") == "memory")
+
+
+def _explained(
+    log: str, category: Category | None, value: dict[str, Any]
+) -> tuple[str | None, str | None]:
+    """Return the tool's own message and remedy, or the category's."""
+    if category is None:
+        return None, None
+    policy = outcome.OUTCOMES[category]
+    lines = [m for m in _ERROR_LINE.finditer(log) if m.group(1) == category]
+    if lines:
+        message, _, remedy = lines[-1].group(3).rpartition(": ")
+        return (message or remedy), (remedy if message else policy.remedy)
+    if category is Category.TIMEOUT:
+        return f"ended after {value['seconds']:.0f} s, its limit", policy.remedy
+    if category is Category.SOFTWARE:
+        words = next((t for t in reversed(log.splitlines()) if t.strip()), "no output")
+        return f"exit status {value['exit']}: {words.strip()[:200]}", policy.remedy
+    return policy.meaning, policy.remedy
+
+
+def tail(folder: Path) -> str:
+    """Return the last lines that a task printed, standard error after standard output."""
+    texts = []
+    for name in (".command.out", ".command.err"):
+        try:
+            with (folder / name).open("rb") as file:
+                file.seek(0, os.SEEK_END)
+                file.seek(max(0, file.tell() - _TAIL_BYTES))
+                texts.append(file.read().decode("utf-8", "replace"))
+        except OSError:
+            continue
+    return "\n".join("".join(texts).splitlines()[-_TAIL_LINES:])
+
+
+def _command(folder: Path) -> str:
+    try:
+        lines = (folder / ".command.sh").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join(line for line in lines[1:] if not line.startswith("{"))
+
+
+def save_all(out: Path, run: str, work: Path, since: float) -> list[TaskRecord]:
+    """Write a run's `records.jsonl` and keep what each failed unit left.
+
+    Returns
+    -------
+    list of TaskRecord
+        In the order of their start.
+    """
+    found = sorted(collect(work, run, since), key=lambda r: (r.started, r.unit, r.step, r.attempt))
+    text = "".join(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in found)
+    save.write_text(layout.run_folder(out, run) / "records.jsonl", text)
+    return found
+
+
+def keep_failures(
+    out: Path, found: list[TaskRecord], identities: dict[str, str], work: Path
+) -> None:
+    """Keep log, command and verdict of the last attempt of each unit that failed in a run."""
+    last: dict[str, TaskRecord] = {record.unit: record for record in found}
+    for record in last.values():
+        if record.category is None or record.unit not in identities:
+            continue
+        folder = work / record.work
+        verdict = failed.Verdict(
+            unit=record.unit,
+            run=record.run,
+            step=record.step,
+            category=record.category,
+            message=record.message or "",
+            remedy=record.remedy or "",
+            fingerprint=identities[record.unit],
+            time=record.started,
+        )
+        names = ("command.sh", "command.out", "command.err", "command.run")
+        files = {name: folder / f".{name}" for name in names}
+        failed.keep(out, verdict, {**files, "record.json": folder / RECORD})

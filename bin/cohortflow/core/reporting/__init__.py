@@ -1,0 +1,1 @@
+"""The parts of the report: read, judge, clean, count, draw, write."""

@@ -1,0 +1,155 @@
+"""Drawings of a metric over units: dots, box and outliers, as inline SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from markupsafe import Markup, escape
+
+from cohortflow.core.reporting.stats import Spread
+from cohortflow.core.reporting.words import number
+
+WIDTH, HEIGHT = 360, 118
+LEFT, RIGHT = 14, 346
+MIDDLE, AXIS = 62, 96
+MOST_DOTS = 400
+MOST_LABELS = 4
+
+Point = tuple[str, float]  # unit, value
+_Scale = Callable[[float], float]
+
+
+def strip(name: str, points: Sequence[Point], spread: Spread) -> Markup:
+    """Draw one metric.
+
+    Parameters
+    ----------
+    name : str
+    points : sequence of (unit, value), at least one
+    spread : Spread
+        Of the same values.
+
+    Returns
+    -------
+    Markup
+        An ``<svg>`` element; every text in it is escaped.
+    """
+    values = [value for _, value in points]
+    low, high = min(values), max(values)
+    room = (high - low) * 0.04 or abs(high) * 0.05 or 1.0
+    low, high = low - room, high + room
+
+    def x(value: float) -> float:
+        return LEFT + (RIGHT - LEFT) * (value / (high - low) - low / (high - low))
+
+    outliers = [(unit, value) for unit, value in points if spread.side(value)]
+    inner = [(unit, value) for unit, value in points if not spread.side(value)]
+    boxed = spread.low is not None
+    text = f"{name}: {len(points)} units, median {number(spread.middle)}"
+    parts = [
+        Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDTH, HEIGHT, text),
+        _axis(low, high, x),
+        _box(spread, [x(value) for _, value in inner], x) if boxed and inner else Markup(),
+        _dots(inner, x) if len(inner) <= MOST_DOTS else Markup(),
+        _outliers(outliers, spread.middle, x),
+        Markup("</svg>"),
+    ]
+    return Markup().join(parts)
+
+
+def ticks(low: float, high: float, about: int = 4) -> list[float]:
+    """Return round numbers between two, about as many as asked.
+
+    Examples
+    --------
+    >>> ticks(0.0, 1.0)
+    [0.0, 0.5, 1.0]
+    """
+    rough = (high - low) / about
+    if not math.isfinite(rough) or rough <= 0:
+        return [low]
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [float(f"{index * step:.12g}") for index in range(first, min(last, first + 20) + 1)]
+
+
+def _axis(low: float, high: float, x: _Scale) -> Markup:
+    line = Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
+        LEFT, RIGHT, AXIS, AXIS
+    )
+    marks = Markup().join(
+        Markup(
+            '<line class="axis" x1="{x}" x2="{x}" y1="{a}" y2="{b}"/>'
+            '<text class="tick" x="{x}" y="{t}" text-anchor="{anchor}">{text}</text>'
+        ).format(
+            x=_px(x(tick)), a=AXIS, b=AXIS + 4, t=AXIS + 16, text=number(tick),
+            anchor="start" if x(tick) < LEFT + 14 else "end" if x(tick) > RIGHT - 14 else "middle",
+        )
+        for tick in ticks(low, high)
+    )  # fmt: skip
+    return line + marks
+
+
+def _box(spread: Spread, inner: Sequence[float], x: _Scale) -> Markup:
+    left, right = x(spread.lower), x(spread.upper)
+    return Markup(
+        '<line class="whisker" x1="{w0}" x2="{w1}" y1="{y}" y2="{y}"/>'
+        '<rect class="box" x="{left}" y="{top}" width="{width}" height="28" rx="3"/>'
+        '<line class="median" x1="{m}" x2="{m}" y1="{top}" y2="{bottom}"/>'
+    ).format(
+        w0=_px(min(inner)), w1=_px(max(inner)), y=MIDDLE, left=_px(left),
+        width=_px(max(1.0, right - left)), top=MIDDLE - 14, bottom=MIDDLE + 14,
+        m=_px(x(spread.middle)),
+    )  # fmt: skip
+
+
+def _dots(points: Sequence[Point], x: _Scale) -> Markup:
+    """Draw a dot a unit, stacked around the middle where they would overlap."""
+    stacked: dict[int, int] = {}
+    parts = []
+    for unit, value in sorted(points, key=lambda point: (point[1], point[0])):
+        column = round(x(value) / 6)
+        rank = stacked[column] = stacked.get(column, 0) + 1
+        offset = (rank // 2) * 5.5 * (1 if rank % 2 else -1)
+        y = min(MIDDLE + 26.0, max(MIDDLE - 26.0, MIDDLE + offset))
+        parts.append(
+            Markup('<circle class="dot" cx="{}" cy="{}" r="2.8"><title>{}</title></circle>').format(
+                _px(x(value)), _px(y), f"{unit}: {number(value)}"
+            )
+        )
+    return Markup().join(parts)
+
+
+def _outliers(points: Sequence[Point], middle: float, x: _Scale) -> Markup:
+    """Draw a diamond an outlier; the farthest are labelled, in rows where they are close."""
+    farthest = sorted(points, key=lambda point: (-abs(point[1] - middle), point[0]))
+    marks, labels, ends = [], [], [0.0, 0.0, 0.0]
+    for unit, value in sorted(farthest[:200], key=lambda point: (point[1], point[0])):
+        at = x(value)
+        marks.append(
+            Markup(
+                '<path class="outlier" d="M{x} {a}l5 5.5l-5 5.5l-5 -5.5z"><title>{t}</title></path>'
+            ).format(x=_px(at), a=_px(MIDDLE - 5.5), t=f"{unit}: {number(value)}")
+        )
+        if (unit, value) not in farthest[:MOST_LABELS]:
+            continue
+        shown = unit if len(unit) <= 22 else f"{unit[:21]}…"
+        wide = 5.9 * len(shown)
+        left = min(max(at - wide / 2, 2.0), WIDTH - 2 - wide)
+        row = next((row for row in range(3) if ends[row] <= left), None)
+        if row is None:
+            continue
+        ends[row] = left + wide + 6
+        labels.append(
+            Markup('<text class="label" x="{}" y="{}">{}</text>').format(
+                _px(left), _px(42 - 13 * row), escape(shown)
+            )
+        )
+    return Markup().join([*marks, *labels])
+
+
+def _px(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")

@@ -1,0 +1,239 @@
+"""The supervisor: runs one step, ends it with all its descendants, and records what happened.
+
+It imports little and knows nothing of the package, because it starts once for every task.
+Limits and names come by environment, so that they are not part of Nextflow's task hash:
+``COHORTFLOW_RUN``, ``COHORTFLOW_UNIT``, ``COHORTFLOW_STEP``, ``COHORTFLOW_ATTEMPT``,
+``COHORTFLOW_TIME`` (seconds) and ``COHORTFLOW_MEMORY`` (bytes).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+RECORD = ".supervise.json"
+GRACE = 30.0
+TIMEOUT = 124
+KILLED = 137
+_INTERVAL = 1.0
+_PR_SET_CHILD_SUBREAPER = 36
+_ENDING = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2}
+
+
+@dataclass
+class Record:
+    """What the supervisor writes into the task's folder, at the start and at the end."""
+
+    schema_version: int
+    run: str
+    unit: str
+    step: str
+    attempt: int
+    started: str
+    exit: int | None = None
+    reason: str = ""
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    signal: str = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds and bytes a step may use; None is unlimited."""
+
+    seconds: float | None
+    memory: int | None
+    grace: float = GRACE
+
+
+def limits(environment: Mapping[str, str]) -> Limits:
+    """Read the limits from an environment; what is absent or not a number is unlimited."""
+    seconds = _number(environment.get("COHORTFLOW_TIME"))
+    memory = _number(environment.get("COHORTFLOW_MEMORY"))
+    grace = _number(environment.get("COHORTFLOW_GRACE"))
+    return Limits(seconds, int(memory) if memory else None, GRACE if grace is None else grace)
+
+
+def run(command: Sequence[str], environment: Mapping[str, str], folder: str) -> int:
+    """Run a command to its end, or end it.
+
+    Parameters
+    ----------
+    command : sequence of str
+    environment : mapping
+        Passed on to the command; also names the unit and its limits.
+    folder : str
+        Where the record is written.
+
+    Returns
+    -------
+    int
+        The command's exit status; 124 after its time limit, 137 after its memory limit, 128 + n
+        when signal n ended it or the supervisor.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    waited = _ENDING | {signal.SIGCHLD}
+    signal.pthread_sigmask(signal.SIG_BLOCK, waited)
+    # An ignored SIGCHLD would be reaped unseen, and an ignored TERM never delivered.
+    for number in waited:
+        signal.signal(number, signal.SIG_DFL)
+    record = _record(environment)
+    _write(record, folder)
+    begin = time.monotonic()
+    child = os.posix_spawnp(
+        command[0],
+        list(command),
+        dict(environment),
+        setsigmask=[],
+        setsigdef=[*_ENDING, signal.SIGPIPE],
+    )
+    status = _watch(child, limits(environment), record, begin)
+    record.exit = status
+    record.seconds = round(time.monotonic() - begin, 3)
+    _write(record, folder)
+    return status
+
+
+def _watch(child: int, limit: Limits, record: Record, begin: float) -> int:
+    """Wait for the child within its limits; return the exit status to report."""
+    status: int | None = None
+    while status is None:
+        status = _reap(child)
+        if status is not None:
+            break
+        left = _INTERVAL
+        if limit.seconds is not None:
+            left = min(left, max(begin + limit.seconds - time.monotonic(), 0))
+        info = signal.sigtimedwait(_ENDING | {signal.SIGCHLD}, left)
+        if info is not None and info.si_signo in _ENDING:
+            record.reason, record.signal = "signal", signal.Signals(info.si_signo).name
+            end_all(limit.grace)
+            return 128 + info.si_signo
+        used = memory_used()
+        record.peak_memory_bytes = max(record.peak_memory_bytes, used)
+        if limit.memory is not None and used > limit.memory:
+            record.reason = "memory"
+            end_all(0)
+            return KILLED
+        if limit.seconds is not None and time.monotonic() - begin >= limit.seconds:
+            record.reason = "time"
+            end_all(limit.grace)
+            return TIMEOUT
+    end_all(limit.grace)  # what the step left in the background
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    record.peak_memory_bytes = max(record.peak_memory_bytes, largest)
+    return status
+
+
+def _reap(child: int) -> int | None:
+    """Collect ended processes; return the child's exit status once it has ended."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return 1
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            return 128 - code if code < 0 else code
+        if pid == 0:
+            return None
+
+
+def end_all(grace: float) -> None:
+    """End all descendants: SIGTERM, `grace` seconds, then SIGKILL until none is left."""
+    if grace > 0:
+        _signal_all(signal.SIGTERM)
+    deadline = time.monotonic() + grace
+    while _drain():
+        if time.monotonic() >= deadline:
+            _signal_all(signal.SIGKILL)
+        signal.sigtimedwait({signal.SIGCHLD}, 0.05)
+
+
+def _drain() -> bool:
+    """Collect ended children; return whether any process is left."""
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return False
+        if pid == 0:
+            return True
+
+
+def _signal_all(number: int) -> None:
+    for pid in descendants(os.getpid()):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def descendants(root: int) -> Iterator[int]:
+    """Yield the process ids below one, as /proc shows them now."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib costs start-up time
+        if name.isdigit():
+            parent = _parent(int(name))
+            if parent is not None:
+                children.setdefault(parent, []).append(int(name))
+    pending = children.get(root, [])
+    while pending:
+        pid = pending.pop()
+        yield pid
+        pending.extend(children.get(pid, []))
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def memory_used() -> int:
+    """Return the resident memory of all descendants, in bytes (shared pages count each time)."""
+    total = 0
+    for pid in descendants(os.getpid()):
+        try:
+            with open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123
+                total += int(file.read().split()[1])
+        except (OSError, ValueError, IndexError):
+            continue
+    return total * os.sysconf("SC_PAGESIZE")
+
+
+def _record(environment: Mapping[str, str]) -> Record:
+    return Record(
+        schema_version=1,
+        run=environment.get("COHORTFLOW_RUN", ""),
+        unit=environment.get("COHORTFLOW_UNIT", ""),
+        step=environment.get("COHORTFLOW_STEP", "").rpartition(":")[2].partition("_")[2].lower(),
+        attempt=int(_number(environment.get("COHORTFLOW_ATTEMPT")) or 1),
+        started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+
+
+def _write(record: Record, folder: str) -> None:
+    """Replace the record; a full disk must not change how the step ended."""
+    path = os.path.join(folder, RECORD)  # noqa: PTH118
+    try:
+        with open(f"{path}.new", "w", encoding="utf-8") as file:  # noqa: PTH123
+            json.dump(asdict(record), file)
+        os.replace(f"{path}.new", path)  # noqa: PTH105
+    except OSError as error:
+        os.write(2, f"core-supervise: {path}: {error.strerror}\n".encode())
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""Example studies that the project generates itself, with known truth."""

@@ -1,0 +1,32 @@
+include { quote   } from './quote'
+include { options } from './quote'
+
+// Decides which units run; sees the output, writes nothing there.
+process CORE_PLAN {
+    label 'head'
+    cache false
+
+    input:
+    path manifest
+    val outdir
+    val run_id
+    val wishes
+
+    output:
+    path 'plan.jsonl'
+
+    script:
+    def parameters = wishes.subMap('gradient_check')
+        .collect { name, value -> "--parameter ${quote(name + '=' + value)}" }
+        .join(' ')
+    def chosen = options(wishes.subMap('overwrite', 'rerun_failed', 'stale', 'limit'))
+    """
+    core-plan ${manifest} --outdir ${quote(outdir)} --run ${quote(run_id)} \\
+        ${parameters} ${chosen} --output plan.jsonl
+    """
+
+    stub:
+    """
+    core-plan ${manifest} --outdir ${quote(outdir)} --run ${quote(run_id)} --output plan.jsonl
+    """
+}

@@ -1,0 +1,17 @@
+// One shell word, whatever the text holds.
+def quote(text) {
+    return "'" + text.toString().replace("'", "'\\''") + "'"
+}
+
+// `--name value` for each of a map's entries that are set; lists repeat the option.
+def options(values) {
+    return values
+        .findAll { _name, value -> value != null && value != '' && value != false && value != [] }
+        .collectMany { name, value ->
+            def option = '--' + name.toString().replace('_', '-')
+            value instanceof List ? value.collect { item -> "${option} ${quote(item)}" }
+                : value == true ? [option]
+                : ["${option} ${quote(value)}"]
+        }
+        .join(' ')
+}

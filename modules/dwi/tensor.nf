@@ -1,0 +1,26 @@
+include { options } from '../core/quote'
+
+// Tensor maps: FA, MD, RD, AD, colour FA.
+process DWI_TENSOR {
+    tag "${id}"
+    label 'small'
+
+    input:
+    tuple val(id), val(settings), path(convert), path(mask)
+
+    output:
+    tuple val(id), path('tensor')
+
+    script:
+    """
+    dwi-tensor ${convert}/dwi/${settings.prefix}_desc-converted_dwi.nii.gz \\
+        --mask ${mask}/dwi/${settings.prefix}_desc-brain_mask.nii.gz \\
+        --output tensor --unit ${id} ${options(settings.options)}
+    """
+
+    stub:
+    """
+    mkdir -p tensor/dwi
+    touch tensor/dwi/${settings.prefix}_space-orig_model-DTI_param-{FA,MD,RD,AD,DEC}_dwimap.nii.gz
+    """
+}
