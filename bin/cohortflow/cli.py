@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from cohortflow import __version__
-from cohortflow.core.outcome import Failure, failure_of
+from cohortflow.core.outcome import Category, Failure, failure_of
 
 Command = Callable[..., Any]
 
@@ -116,6 +116,21 @@ def errors_as_lines(function: Command) -> Command:
             sys.exit(70)
 
     return wrapped
+
+
+def front_errors(function: Command) -> Command:
+    """Do what `errors_as_lines` does with the front door's exit statuses: 2 usage, 3 no run."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Click's own signature
+        try:
+            return function(*args, **kwargs)
+        except (Failure, OSError) as error:
+            failure = error if isinstance(error, Failure) else failure_of(error)
+            click.echo(failure.line(), err=True)
+            sys.exit(2 if failure.category is Category.USAGE else 3)
+
+    return errors_as_lines(wrapped)
 
 
 def end(failure: Failure, unit: str = "-") -> None:

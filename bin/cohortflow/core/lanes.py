@@ -81,6 +81,10 @@ class Lane:
     complete : callable
         ``complete(unit, base)`` fills in what a hand-written manifest left out (sizes, times,
         sidecars) and checks the inputs; relative paths are below ``base``.
+    roles : tuple of str
+        Roles of inputs, as a manifest names them.
+    aliases : mapping of str to str
+        Other names of roles that users' manifests have.
     bidsignore : tuple of str
         Patterns that hide the lane's outputs that BIDS does not name yet.
     """
@@ -92,6 +96,8 @@ class Lane:
     outputs: tuple[str, ...]
     discover: Callable[[Path, Selection], Iterator[Unit]]
     complete: Callable[[Unit, Path], Unit]
+    roles: tuple[str, ...]
+    aliases: Mapping[str, str] = field(default_factory=dict)
     bidsignore: tuple[str, ...] = ()
 
     def expected(self, prefix: str) -> set[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from cohortflow.core.manifest import Unit
 from cohortflow.core.outcome import Category, Failure
 from cohortflow.core.reporting import clean as cleaning
 from cohortflow.core.reporting import files, judge, page, read
 from cohortflow.core.reporting.state import (
+    COMPLETE,
     Attempt,
     BatchState,
     Marker,
@@ -152,17 +153,18 @@ def _planned(
     run: RunInfo,
     clean: cleaning.Clean,
 ) -> UnitState:
-    found = read.marker(out / unit.folder) if _inside(unit.folder) else None
-    marker: Marker | judge.Damaged | None = (
-        "damaged" if isinstance(found, str) or (found and found.unit != unit.id) else found
-    )
+    folder = out / unit.folder
+    marker = read.marker(folder) if _inside(unit.folder) else None
+    if isinstance(marker, Marker) and marker.unit != unit.id:
+        marker = "damaged"
     if decision == "invalid":
         verdict = judge.excluded(unit.excluded)
     else:
         verdict = judge.verdict(decision, marker, attempts, run)
-    verdict = replace(verdict, message=_clean(verdict.message, clean))
-    verdict = replace(verdict, remedy=_clean(verdict.remedy, clean))
-    complete = verdict.status in (Status.DONE, Status.SKIPPED)
+    verdict = replace(
+        verdict, message=_clean(verdict.message, clean), remedy=_clean(verdict.remedy, clean)
+    )
+    complete = verdict.status in COMPLETE
     timings = marker.timings if complete and isinstance(marker, Marker) else _timings(attempts)
     choices = unit.excluded.choices if unit.excluded and decision == "invalid" else []
     return UnitState(
@@ -172,18 +174,18 @@ def _planned(
         verdict=verdict,
         reason=clean(reason) or None,
         choices=tuple(
-            {clean(key): clean(value) for key, value in choice.items() if not _personal(key)}
+            {
+                clean(key): clean(value)
+                for key, value in choice.items()
+                if not cleaning.personal(key)
+            }
             for choice in choices
         ),
         attempts=attempts,
         timings=timings,
-        metrics=read.metrics(out / unit.folder, clean) if complete else {},
+        metrics=read.metrics(folder, clean) if complete else {},
         planned=None if complete else unit,
     )
-
-
-def _personal(key: str) -> bool:
-    return cleaning.personal(key)
 
 
 def _clean(text: str | None, clean: cleaning.Clean) -> str | None:
@@ -241,4 +243,4 @@ def _last_end(records: dict[str, tuple[Attempt, ...]]) -> str | None:
     ]
     if not ends:
         return None
-    return cast(str, max(ends).isoformat(timespec="seconds").replace("+00:00", "Z"))
+    return max(ends).isoformat(timespec="seconds").replace("+00:00", "Z")

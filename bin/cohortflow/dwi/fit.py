@@ -74,7 +74,7 @@ def _fit_block(signal: Array, matrix: Array, weighted: bool) -> Array:
     if weighted:
         predicted = solved @ matrix.T
         predicted -= predicted.max(axis=1, keepdims=True)
-        solved = _solve(log, positive * np.exp(2 * predicted), matrix)
+        solved = _solve(log, np.where(positive, np.exp(2 * predicted), 0.0), matrix)
     return solved
 
 
@@ -87,7 +87,7 @@ def _solve(log: Array, weights: Array, matrix: Array) -> Array:
     kept = weights[short, :, None] > 0
     bad = short[np.linalg.matrix_rank(np.where(kept, matrix, 0)) < PARAMETERS]
     normal[bad] = np.eye(PARAMETERS)
-    solved: Array = np.linalg.solve(normal, right[..., None])[..., 0]
+    solved = np.asarray(np.linalg.solve(normal, right[..., None])[..., 0], dtype=np.float64)
     solved[bad] = np.nan
     return solved
 

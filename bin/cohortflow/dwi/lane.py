@@ -37,5 +37,7 @@ LANE = Lane(
     ),
     discover=discover.of_selection,
     complete=discover.complete,
+    roles=("dwi", "bval", "bvec", "json", "dicom"),
+    aliases={"nifti": "dwi"},
     bidsignore=("**/*_dwimap.*", "**/*_desc-converted_dwi.bval", "**/*_desc-converted_dwi.bvec"),
 )

@@ -22,6 +22,9 @@ Array = NDArray[np.floating]
 
 #: World (right, anterior, superior) to patient axes (left, posterior, superior).
 TO_PATIENT = np.array([-1.0, -1.0, 1.0])
+#: No real maker. dcm2niix goes by the first two letters: with these it reads the public diffusion
+#: elements as the standard means them; with a name it cannot place it warns once a file.
+MANUFACTURER = "Toy scanner"
 ECHO_TIME_MS = 85.0
 REPETITION_TIME_MS = 7500.0
 
@@ -145,8 +148,8 @@ def _header(phantom: Phantom, labels: Labels, steps: Array) -> Dataset:
         "SeriesTime": _clock(36000 + 600 * labels.series),
         "AccessionNumber": "",
         "Modality": "MR",
-        "Manufacturer": "cohortflow",
-        "ManufacturerModelName": "head phantom",
+        "Manufacturer": MANUFACTURER,
+        "ManufacturerModelName": "cohortflow head phantom",
         "ReferringPhysicianName": "",
         "StudyDescription": "cohortflow example",
         "SeriesDescription": labels.description,

@@ -10,6 +10,7 @@ import importlib.util
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import nibabel as nib
@@ -154,7 +155,7 @@ def rotation(degrees: Array) -> Array:
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-    return about_z @ about_y @ about_x
+    return np.asarray(about_z @ about_y @ about_x)
 
 
 def random_warp(anatomy: np.random.Generator, pose: np.random.Generator) -> Warp:
@@ -239,7 +240,7 @@ def _fluid(points: Array, outside: Array, fa: Array) -> NDArray[np.bool_]:
     fluid = rim | sulci
     for line in _VENTRICLES:
         knots = np.array(line)
-        for start, stop in zip(knots[:-1], knots[1:], strict=True):
+        for start, stop in pairwise(knots):
             along = stop[:3] - start[:3]
             place = np.clip((folded - start[:3]) @ along / (along @ along), 0, 1)
             distance = np.linalg.norm(folded - start[:3] - place[:, None] * along, axis=1)

@@ -6,8 +6,10 @@ the FA template (world axes right, anterior, superior; mm).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -199,9 +201,11 @@ def bundles() -> dict[str, Bundle]:
 
 
 @lru_cache(maxsize=1)
-def _trees() -> dict[str, cKDTree]:
+def _trees() -> Mapping[str, cKDTree[Any, Any]]:
     """Index the points of each bundle, and of all together under ``all``."""
-    trees = {name: cKDTree(bundle.points) for name, bundle in bundles().items()}
+    trees: dict[str, cKDTree[Any, Any]] = {
+        name: cKDTree(bundle.points) for name, bundle in bundles().items()
+    }
     trees["all"] = cKDTree(np.concatenate([b.points for b in bundles().values()]))
     return trees
 
@@ -232,18 +236,21 @@ def field(points: Array) -> Field:
         inside[name] = (distance < REACH) & allowed
     both = inside["cst_left"] | inside["cst_right"]
     inside["callosum"] &= ~both | (np.abs(points[:, 0]) < 9)
-    for name, mask in inside.items():
-        mask &= ~taken
+    for name, reached in inside.items():
+        mask = reached & ~taken
+        inside[name] = mask
         taken |= mask
         directions[mask] = _mean_direction(points[mask], trees[name], drawn[name], 8, 2.0)
     return Field(inside, directions)
 
 
-def _mean_direction(points: Array, tree: cKDTree, bundle: Bundle, near: int, width: float) -> Array:
+def _mean_direction(
+    points: Array, tree: cKDTree[Any, Any], bundle: Bundle, near: int, width: float
+) -> Array:
     """Average the directions of the nearest fibre points as dyads, weighted by distance (mm)."""
     if not len(points):
         return np.zeros((0, 3))
-    distance, index = tree.query(points, k=near)
+    distance, index = map(np.asarray, tree.query(points, k=near))
     weight = np.exp(-(distance**2 - distance[:, :1] ** 2) / (2 * width**2))
     tangents = bundle.tangents[index]
     dyads = np.einsum("nk,nki,nkj->nij", weight, tangents, tangents)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from cohortflow.core.reporting.stats import Spread
 from cohortflow.core.reporting.words import number
 
-WIDTH, HEIGHT = 360, 118
-LEFT, RIGHT = 14, 346
-MIDDLE, AXIS = 62, 96
+WIDTH, HEIGHT = 360, 86
+LEFT, RIGHT = 18, 342
+MIDDLE, AXIS = 30, 64
+ROW, CHARACTER = 14, 7.2
 MOST_DOTS = 400
 MOST_LABELS = 4
 
@@ -47,12 +48,16 @@ def strip(name: str, points: Sequence[Point], spread: Spread) -> Markup:
     inner = [(unit, value) for unit, value in points if not spread.side(value)]
     boxed = spread.low is not None
     text = f"{name}: {len(points)} units, median {number(spread.middle)}"
+    labels, rows = _labels(outliers, spread.middle, x)
+    top = ROW * rows
+    opening = '<svg viewBox="0 {} {} {}" role="img" aria-label="{}">'
     parts = [
-        Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDTH, HEIGHT, text),
+        Markup(opening).format(-top, WIDTH, HEIGHT + top, text),
         _axis(low, high, x),
         _box(spread, [x(value) for _, value in inner], x) if boxed and inner else Markup(),
         _dots(inner, x) if len(inner) <= MOST_DOTS else Markup(),
-        _outliers(outliers, spread.middle, x),
+        _diamonds(outliers, spread.middle, x),
+        labels,
         Markup("</svg>"),
     ]
     return Markup().join(parts)
@@ -83,10 +88,9 @@ def _axis(low: float, high: float, x: _Scale) -> Markup:
     marks = Markup().join(
         Markup(
             '<line class="axis" x1="{x}" x2="{x}" y1="{a}" y2="{b}"/>'
-            '<text class="tick" x="{x}" y="{t}" text-anchor="{anchor}">{text}</text>'
+            '<text class="tick" x="{x}" y="{t}" text-anchor="middle">{text}</text>'
         ).format(
             x=_px(x(tick)), a=AXIS, b=AXIS + 4, t=AXIS + 16, text=number(tick),
-            anchor="start" if x(tick) < LEFT + 14 else "end" if x(tick) > RIGHT - 14 else "middle",
         )
         for tick in ticks(low, high)
     )  # fmt: skip
@@ -123,32 +127,42 @@ def _dots(points: Sequence[Point], x: _Scale) -> Markup:
     return Markup().join(parts)
 
 
-def _outliers(points: Sequence[Point], middle: float, x: _Scale) -> Markup:
-    """Draw a diamond an outlier; the farthest are labelled, in rows where they are close."""
-    farthest = sorted(points, key=lambda point: (-abs(point[1] - middle), point[0]))
-    marks, labels, ends = [], [], [0.0, 0.0, 0.0]
-    for unit, value in sorted(farthest[:200], key=lambda point: (point[1], point[0])):
-        at = x(value)
-        marks.append(
-            Markup(
-                '<path class="outlier" d="M{x} {a}l5 5.5l-5 5.5l-5 -5.5z"><title>{t}</title></path>'
-            ).format(x=_px(at), a=_px(MIDDLE - 5.5), t=f"{unit}: {number(value)}")
-        )
-        if (unit, value) not in farthest[:MOST_LABELS]:
-            continue
+def _diamonds(points: Sequence[Point], middle: float, x: _Scale) -> Markup:
+    """Draw a diamond an outlier, the farthest at most."""
+    return Markup().join(
+        Markup(
+            '<path class="outlier" d="M{x} {a}l5 5.5l-5 5.5l-5 -5.5z"><title>{t}</title></path>'
+        ).format(x=_px(x(value)), a=_px(MIDDLE - 5.5), t=f"{unit}: {number(value)}")
+        for unit, value in _farthest(points, middle)[:MOST_DOTS]
+    )
+
+
+def _labels(points: Sequence[Point], middle: float, x: _Scale) -> tuple[Markup, int]:
+    """Name the farthest outliers, in rows where they are close; return the rows used, too."""
+    parts, ends = [], [0.0, 0.0, 0.0]
+    chosen = _farthest(points, middle)[:MOST_LABELS]
+    for unit, value in sorted(chosen, key=lambda point: (point[1], point[0])):
         shown = unit if len(unit) <= 22 else f"{unit[:21]}…"
-        wide = 5.9 * len(shown)
+        wide, at = CHARACTER * len(shown), x(value)
         left = min(max(at - wide / 2, 2.0), WIDTH - 2 - wide)
         row = next((row for row in range(3) if ends[row] <= left), None)
         if row is None:
             continue
-        ends[row] = left + wide + 6
-        labels.append(
-            Markup('<text class="label" x="{}" y="{}">{}</text>').format(
-                _px(left), _px(42 - 13 * row), escape(shown)
+        ends[row] = left + wide + 4
+        anchor, at = (
+            ("start", 2.0) if left == 2.0 else
+            ("end", WIDTH - 2.0) if left == WIDTH - 2 - wide else ("middle", at)
+        )  # fmt: skip
+        parts.append(
+            Markup('<text class="label" x="{}" y="{}" text-anchor="{}">{}</text>').format(
+                _px(at), _px(MIDDLE - 20 - ROW * row), anchor, shown
             )
         )
-    return Markup().join([*marks, *labels])
+    return Markup().join(parts), sum(end > 0 for end in ends)
+
+
+def _farthest(points: Sequence[Point], middle: float) -> list[Point]:
+    return sorted(points, key=lambda point: (-abs(point[1] - middle), point[0]))
 
 
 def _px(value: float) -> str:

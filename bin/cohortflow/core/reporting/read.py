@@ -15,7 +15,7 @@ from cohortflow.core import names
 from cohortflow.core.manifest import Unit
 from cohortflow.core.outcome import Category, Failure, category_of
 from cohortflow.core.reporting import clean as cleaning
-from cohortflow.core.reporting.judge import when
+from cohortflow.core.reporting.judge import Damaged, when
 from cohortflow.core.reporting.state import Attempt, Marker, RunInfo, Value
 
 RUNS = Path(".cohortflow") / "runs"
@@ -117,10 +117,8 @@ def run_info(folder: Path, header: dict[str, Any], clean: cleaning.Clean) -> Run
     )
 
 
-def units(
-    folder: Path, warnings: list[str]
-) -> Iterator[tuple[Unit, str, str]]:  # unit, decision, reason
-    """Yield each unit of the plan with its decision, then what only the manifest lists."""
+def units(folder: Path, warnings: list[str]) -> Iterator[tuple[Unit, str, str]]:
+    """Yield (unit, decision, reason) of each planned unit, then what only the manifest lists."""
     seen: set[str] = set()
     unread = 0
     sources = (("plan.jsonl", plan_lines(folder, warnings)),
@@ -183,7 +181,7 @@ def _attempt(step: str, value: dict[str, Any], clean: cleaning.Clean) -> Attempt
     )
 
 
-def marker(folder: Path) -> Marker | str | None:
+def marker(folder: Path) -> Marker | Damaged | None:
     """Return a unit's marker: None where there is none, ``damaged`` when it is not whole."""
     if not (folder / MARKER).exists():
         return None

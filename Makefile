@@ -1,0 +1,46 @@
+# Everything a developer does: `make` lists it. Each target may be run at any time, in any order.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench docs lint clean
+
+BIN := .venv/bin
+STUDY := demo/study
+RESULT := demo/out
+# Tests that start Nextflow fill a core each.
+TEST_JOBS ?= 2
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
+
+setup: ## make .venv with Python packages, Java and Nextflow
+	@setup/environment.sh
+
+demo: setup ## make the example study and run the dwi lane on it
+	@[[ -e $(STUDY) ]] || $(BIN)/cohortflow example dwi $(STUDY)
+	@status=0; $(BIN)/cohortflow run dwi $(STUDY) $(RESULT) || status=$$?; \
+	setup/check-demo.sh $$status $(RESULT)
+
+test: lint ## run lint and every test
+	@setup/test-packages.sh
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(TESTS)
+
+bench: setup ## time this project beside its peers
+	@$(BIN)/python -m bench
+
+lint: setup ## check style, types and strict Nextflow syntax
+	@setup/lint-tools.sh
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/nextflow-lint $(wildcard main.nf nextflow.config conf modules)
+
+docs: setup ## build the documentation into site/
+	@$(BIN)/python docs/generate/reference.py
+	@$(BIN)/mkdocs build --quiet --strict
+
+clean: ## remove what the other targets made, but not .venv
+	@rm -rf demo site docs/reference build work .nextflow .nextflow.log* \
+	.pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,141 @@
+"""Read a manifest in any of its forms: JSON lines, JSON, CSV, and csttool's batch manifest."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from cohortflow.core import lanes, manifest
+from cohortflow.core.manifest import Excluded, Header, Input, Unit
+from cohortflow.core.outcome import Category, Failure
+
+_GENERATED = "a person"
+_PLACE = {"id", "subject", "session", "participant_id", "session_id"}
+
+
+def read(
+    path: Path, lane: str = "dwi", dataset: Path | None = None
+) -> tuple[Header, Iterator[Unit]]:
+    """Read a manifest; its form is told from its content.
+
+    Parameters
+    ----------
+    path : Path
+        ``.csv`` is CSV with a header row; anything else is JSON or JSON lines.
+    lane : str
+        Lane of a manifest that does not name one.
+    dataset : Path, optional
+        Study of a manifest that does not name one; its own folder when left out.
+
+    Raises
+    ------
+    Failure
+        USAGE when the manifest cannot be understood, naming file and place; INPUT_MISSING when
+        there is no such file.
+    """
+    base = path.absolute().parent
+    header = Header(lane=lane, dataset=str((dataset or base).absolute()), generated_by=_GENERATED)
+    if path.suffix.lower() == ".csv":
+        return header, _from_csv(path, lane, base)
+    value = _json_object(path)
+    if value is None:
+        return manifest.read(path)
+    if "subjects" in value:
+        return header, _from_csttool(path, value, lane, base)
+    if "units" in value:
+        return _from_object(path, value)
+    raise _bad(path, "it has neither units nor subjects")
+
+
+def _json_object(path: Path) -> dict[str, Any] | None:
+    """Return the file as one JSON object, or None when it is JSON lines."""
+    with path.open(encoding="utf-8") as file:
+        first = file.readline()
+        try:
+            head = json.loads(first)
+            if isinstance(head, dict) and not ({"units", "subjects"} & head.keys()):
+                return None
+        except ValueError:
+            pass  # an object over several lines; a broken one fails below
+        try:
+            value = json.loads(first + file.read())
+        except ValueError as error:
+            raise _bad(path, str(error)) from None
+    if not isinstance(value, dict):
+        raise _bad(path, "it is not a JSON object")
+    return value
+
+
+def _from_object(path: Path, value: dict[str, Any]) -> tuple[Header, Iterator[Unit]]:
+    try:
+        header = Header.model_validate({k: v for k, v in value.items() if k != "units"})
+        units = [Unit.model_validate(unit) for unit in value["units"]]
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(p) for p in first["loc"])
+        raise _bad(path, f"{place}: {first['msg']}") from None
+    return header, iter(units)
+
+
+def _from_csv(path: Path, lane: str, base: Path) -> Iterator[Unit]:
+    """Yield a unit a row; columns are `id` or `subject`, `session`, roles and options."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        known = lanes.get(lane)
+        names = _PLACE | set(known.roles) | set(known.aliases) | _option_names(known)
+        unknown = [name for name in reader.fieldnames or () if name not in names]
+        if unknown or not reader.fieldnames:
+            raise _bad(path, f"unknown column {unknown[0]!r}" if unknown else "it is empty")
+        for row in reader:
+            filled = {key: text.strip() for key, text in row.items() if text and text.strip()}
+            yield _unit(path, f"line {reader.line_num}", filled, known, base)
+
+
+def _from_csttool(path: Path, value: dict[str, Any], lane: str, base: Path) -> Iterator[Unit]:
+    """Yield the subjects of csttool's batch manifest; its processing options are not ours."""
+    known = lanes.get(lane)
+    for number, subject in enumerate(value["subjects"], start=1):
+        if not isinstance(subject, dict):
+            raise _bad(path, f"subject {number} is not an object")
+        options = {**subject, **(subject.get("options") or {})}
+        names = _PLACE | set(known.roles) | set(known.aliases) | _option_names(known)
+        filled = {k: str(v) for k, v in options.items() if k in names and v not in (None, "")}
+        yield _unit(path, f"subject {number}", filled, known, base)
+
+
+def _option_names(lane: lanes.Lane) -> set[str]:
+    return {name for step in lane.steps for name in step.options}
+
+
+def _unit(path: Path, where: str, row: Mapping[str, str], lane: lanes.Lane, base: Path) -> Unit:
+    """Make a unit of a flat row; the lane completes it."""
+    subject = row.get("subject") or row.get("participant_id") or row.get("id")
+    if not subject:
+        raise _bad(path, f"{where}: no subject")
+    subject = subject.removeprefix("sub-")
+    session = (row.get("session") or row.get("session_id") or "").removeprefix("ses-")
+    roles = {lane.aliases.get(name, name): text for name, text in row.items()}
+    entities = {"subject": subject} | ({"session": session} if session else {})
+    unit = Unit(
+        id=f"sub-{subject}" + (f"_ses-{session}" if session else ""),
+        folder=f"sub-{subject}" + (f"/ses-{session}" if session else ""),
+        entities=entities,
+        inputs=[Input(role=name, path=roles[name]) for name in lane.roles if name in roles],
+        options={name: row[name] for name in sorted(_option_names(lane)) if name in row},
+    )
+    try:
+        return lane.complete(unit, base)
+    except Failure as failure:
+        excluded = Excluded(
+            category=failure.category, message=failure.message, remedy=failure.remedy
+        )
+        return unit.model_copy(update={"excluded": excluded})
+
+
+def _bad(path: Path, reason: str) -> Failure:
+    return Failure(Category.USAGE, f"{path}: {reason}", "correct the manifest, see docs/manifest")

@@ -1,0 +1,77 @@
+"""What each lane and engine uses, for ``cohortflow doctor``: one table, an entry a lane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+SETUP = "run `make setup`"
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something a lane or an engine uses: a Python package or a program.
+
+    Attributes
+    ----------
+    name : str
+        As the doctor shows it.
+    kind : {"package", "program"}
+        Whether `target` is imported or executed.
+    target : str
+        Module name, or the program's file name.
+    remedy : str
+        What to do when it is not there.
+    required : bool
+        Whether a run fails without it.
+    distribution : str
+        Name on the package index where it differs from `target`.
+    """
+
+    name: str
+    kind: Literal["package", "program"]
+    target: str
+    remedy: str = SETUP
+    required: bool = True
+    distribution: str = ""
+
+
+# A new lane adds one entry.
+LANES: dict[str, tuple[Need, ...]] = {
+    "dwi": (
+        Need("dcm2niix", "program", "dcm2niix"),
+        Need("DIPY", "package", "dipy"),
+        Need("NiBabel", "package", "nibabel"),
+        Need("NumPy", "package", "numpy"),
+        Need("Pillow", "package", "PIL", distribution="pillow"),
+        Need("pydicom", "package", "pydicom"),
+        Need("SciPy", "package", "scipy"),
+    ),
+}
+
+ENGINES: dict[str, tuple[Need, ...]] = {
+    "containers": tuple(
+        Need(name, "program", target, f"install {name} to run with -profile {profile}", False)
+        for name, target, profile in (
+            ("Podman", "podman", "podman"),
+            ("Docker", "docker", "docker"),
+            ("Apptainer", "apptainer", "apptainer"),
+        )
+    ),
+    "schedulers": (
+        Need("Slurm", "program", "sbatch", "run on a cluster's login node to submit there", False),
+    ),
+    "datasets": (
+        Need("git-annex", "program", "git-annex", "install it for DataLad data sets", False),
+        Need("DataLad", "program", "datalad", "install it to fetch missing files", False),
+    ),
+    "validation": (
+        Need(
+            "BIDS validator",
+            "program",
+            "bids-validator-deno",
+            "pip install bids-validator-deno",
+            False,
+        ),
+    ),
+}

@@ -1,0 +1,149 @@
+"""List the DICOM series of a folder and tell which can be diffusion series."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from cohortflow.core.outcome import one_line
+from cohortflow.dwi import dicom
+
+_MAPS = frozenset(("ADC", "FA", "TRACEW", "TRACE", "TENSOR", "TENSOR_B0", "EADC", "COLFA", "DSI"))
+_NAMED = re.compile(r"dwi|dti|diff|hardi|noddi|dsi(?![a-z])|dmri|ep2d_b\d|(?<![a-z])b\d{3,4}", re.I)
+
+
+@dataclass
+class Series:
+    """What the headers of a series say.
+
+    Attributes
+    ----------
+    uid : str
+        SeriesInstanceUID.
+    number, description : str
+        SeriesNumber and SeriesDescription as written; empty when absent.
+    files : list of str
+    positions : set of bytes
+        Distinct values of ImagePositionPatient.
+    diffusion : bool
+        Whether b-values, ImageType or a name say that it is diffusion weighted.
+    derived : bool
+        Whether it is a map that the scanner computed.
+    bundled : bool
+        Whether a file holds more than one slice (mosaic, enhanced).
+    enhanced : bool
+        Whether a file holds frames, perhaps of several volumes.
+    """
+
+    uid: str
+    number: str = ""
+    description: str = ""
+    files: list[str] = field(default_factory=list)
+    positions: set[bytes] = field(default_factory=set)
+    diffusion: bool = False
+    derived: bool = False
+    bundled: bool = False
+    enhanced: bool = False
+
+    @property
+    def several(self) -> bool:
+        """Whether it holds more than one volume, as far as the headers tell."""
+        if self.bundled or not self.positions:
+            return self.enhanced or len(self.files) > 1
+        return len(self.files) >= 1.5 * len(self.positions)
+
+    def choice(self) -> dict[str, str]:
+        """Describe the series as the manifest lists it."""
+        return {
+            "series_uid": self.uid,
+            "description": " ".join(f"{self.number} {self.description}".split()),
+            "files": str(len(self.files)),
+        }
+
+
+def list_series(files: Iterable[str]) -> list[Series]:
+    """Group the MR images among some files by SeriesInstanceUID.
+
+    Parameters
+    ----------
+    files : iterable of str
+        Paths; what is not DICOM, or no MR image, is passed over.
+
+    Returns
+    -------
+    list of Series
+        Ordered by number, then UID.
+
+    Raises
+    ------
+    Failure
+        DATA_INVALID for a file that is DICOM but cannot be read; PERMISSION.
+    """
+    found: dict[str, Series] = {}
+    for path in files:
+        values = dicom.header(path)
+        if values is not None and dicom.text(values, dicom.CLASS) in dicom.MR_CLASSES:
+            _add(found, path, values)
+    for series in found.values():
+        if not series.diffusion and series.several and not series.derived:
+            sample = series.files[:: max(1, len(series.files) // 5)]
+            series.diffusion = any(_says_diffusion(path) for path in sample)
+    return sorted(found.values(), key=lambda s: (s.number.rjust(12), s.uid))
+
+
+def candidates(series: Iterable[Series]) -> list[Series]:
+    """Keep the series that can be a diffusion series.
+
+    Returns
+    -------
+    list of Series
+        Those of several volumes that are marked as diffusion and are no computed maps; when
+        none is marked, all of several volumes.
+    """
+    several = [s for s in series if s.several and not s.derived]
+    return [s for s in several if s.diffusion] or several
+
+
+def _add(found: dict[str, Series], path: str, values: dicom.Values) -> None:
+    uid = dicom.text(values, dicom.SERIES)
+    if not uid:
+        raise dicom.damaged(path, "has no SeriesInstanceUID")
+    kind = dicom.text(values, dicom.IMAGE_TYPE).upper().split("\\")
+    if uid not in found:
+        series = found[uid] = Series(
+            uid, dicom.text(values, dicom.NUMBER), one_line(dicom.text(values, dicom.DESCRIPTION))
+        )
+        named = " ".join(
+            dicom.text(values, tag) for tag in (dicom.DESCRIPTION, dicom.PROTOCOL, dicom.SEQUENCE)
+        )
+        series.diffusion = "DIFFUSION" in kind or bool(_NAMED.search(named))
+        series.enhanced = dicom.text(values, dicom.CLASS) != dicom.CLASSIC
+        series.bundled = series.enhanced or "MOSAIC" in kind
+        series.derived = bool(_MAPS & set(kind))
+    series = found[uid]
+    series.files.append(path)
+    if not series.diffusion and len(values.get(dicom.B_VALUE, b"")) == 8:
+        series.diffusion = struct.unpack("<d", values[dicom.B_VALUE])[0] > 0
+    if dicom.POSITION in values:
+        series.positions.add(values[dicom.POSITION])
+
+
+def _says_diffusion(path: str) -> bool:
+    """Look for b-values where vendors keep them: Siemens, GE, Philips, and in the frames."""
+    tags = (0x0019100C, 0x00189087, 0x20011003, 0x00431039)
+    try:
+        dataset = dicom.read_dataset(path, [*tags, 0x52009229, 0x52009230])
+        return any(_positive(e.value) for e in dataset.iterall() if e.tag in tags)
+    except Exception:  # a vendor's private element may be anything; then it says nothing
+        return False
+
+
+def _positive(value: Any) -> bool:  # noqa: ANN401
+    if isinstance(value, bytes):
+        value = value.decode("ascii").split("\\")[0]
+    elif not isinstance(value, str | int | float):
+        value = value[0]
+    return float(value) > 0

@@ -1,0 +1,285 @@
+"""Diffusion tensor maps of a series: FA, MD, RD, AD and colour FA, with checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cohortflow.core import save
+from cohortflow.core.outcome import Category, Failure
+from cohortflow.dwi import fit, gradients, image, mosaic, orient, series
+from cohortflow.dwi.orient import Orientation
+from cohortflow.dwi.series import Series
+
+FA_WHITE_MATTER = 0.3
+"""White matter in the metrics: FA above this inside the mask eroded by one voxel."""
+
+Array = NDArray[np.float64]
+Map = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What the fit gives, on the series' grid; 0 outside the mask.
+
+    Attributes
+    ----------
+    fa : ndarray of float32, shape (x, y, z)
+        Fractional anisotropy, 0 to 1.
+    md, ad, rd : ndarray of float32, shape (x, y, z)
+        Mean, axial and radial diffusivity, mm2/s.
+    principal : ndarray of float32, shape (x, y, z, 3)
+        Unit eigenvector of the largest eigenvalue in the frame of the b-vectors.
+    residual : ndarray of float32, shape (x, y, z)
+        Root mean square misfit of the signal, relative to S0.
+    unphysical : ndarray of bool, shape (x, y, z)
+        Where an eigenvalue was negative (taken as 0 in the maps) or nothing could be fitted.
+    """
+
+    fa: Map
+    md: Map
+    ad: Map
+    rd: Map
+    principal: Map
+    residual: Map
+    unphysical: NDArray[np.bool_]
+
+
+def read_mask(path: Path, data: Series) -> NDArray[np.bool_]:
+    """Read a brain mask and see that it belongs to the series.
+
+    Raises
+    ------
+    Failure
+        As `image.load`; DATA_INVALID when shape or affine differ, the mask is empty, or the
+        series is not finite inside it.
+    """
+    values, loaded = image.load(path, dimensions=3)
+    if values.shape != data.data.shape[:3]:
+        shapes = ["x".join(str(n) for n in s) for s in (values.shape, data.data.shape[:3])]
+        raise _invalid(f"{path}: has {shapes[0]} voxels, {data.path.name} has {shapes[1]}")
+    if not np.allclose(loaded.affine, data.affine, atol=1e-2):
+        raise _invalid(f"{path}: lies elsewhere in space than {data.path.name}")
+    mask = np.asarray(values > 0)
+    if not mask.any():
+        raise _invalid(f"{path}: the mask is empty")
+    bad = int((~np.isfinite(data.data[mask])).any(axis=-1).sum())
+    if bad:
+        raise Failure(
+            Category.DATA_INVALID,
+            f"{data.path}: {bad} voxels of the brain are not finite numbers",
+            "convert or correct the series again",
+        )
+    if not (data.data[mask] > 0).any():
+        raise _invalid(f"{data.path}: no signal inside the mask {path.name}")
+    return mask
+
+
+def compute(data: Series, mask: NDArray[np.bool_]) -> Maps:
+    """Fit the tensor in every voxel of a mask, slice after slice.
+
+    Parameters
+    ----------
+    data : Series
+    mask : ndarray of bool, shape (x, y, z)
+
+    Raises
+    ------
+    Failure
+        DATA_INVALID when the gradients do not determine a tensor, see
+        `gradients.check_tensor`.
+    """
+    gradients.check_tensor(data.gradients, data.path.name)
+    matrix = fit.design(data.gradients.bvals, _unit(data.gradients.bvecs))
+    grid = mask.shape
+    fa, md, ad, rd, misfit = (np.zeros(grid, np.float32) for _ in range(5))
+    principal = np.zeros((*grid, 3), np.float32)
+    unphysical = np.zeros(grid, dtype=bool)
+    for level in np.flatnonzero(mask.any(axis=(0, 1))):
+        where = (*np.nonzero(mask[..., level]), np.intp(level))
+        signal = data.data[where]
+        parameters = fit.fit(signal, matrix)
+        failed = ~np.isfinite(parameters).all(axis=1)
+        parameters[failed] = 0
+        values, vectors = np.linalg.eigh(fit.tensors(parameters))
+        unphysical[where] = failed | (values[:, 0] < 0)
+        values = np.clip(values, 0, None)
+        fa[where] = anisotropy(values)
+        md[where] = values.mean(axis=1) / 1000
+        ad[where] = values[:, 2] / 1000
+        rd[where] = values[:, :2].mean(axis=1) / 1000
+        principal[where] = np.where(failed[:, None], 0, vectors[:, :, 2])
+        misfit[where] = np.where(failed, 0, fit.residual(signal, matrix, parameters))
+    return Maps(fa, md, ad, rd, principal, misfit, unphysical)
+
+
+def anisotropy(values: Array) -> Array:
+    """Return the fractional anisotropy (Basser, Pierpaoli 1996) of eigenvalues (voxels, 3)."""
+    spread = values - values.mean(axis=1, keepdims=True)
+    size = (values * values).sum(axis=1)
+    return np.sqrt(1.5 * (spread * spread).sum(axis=1) / np.where(size > 0, size, 1))
+
+
+def fsl_signs(affine: Array) -> Array:
+    """Return the signs that turn FSL b-vectors to image axes: x negated if determinant > 0."""
+    positive = np.linalg.det(affine[:3, :3]) > 0
+    return np.array([-1.0 if positive else 1.0, 1.0, 1.0])
+
+
+def to_world(directions: NDArray[np.floating], affine: Array) -> Array:
+    """Turn directions (..., 3) in FSL's convention to world axes (right, anterior, superior)."""
+    axes = affine[:3, :3] / series.voxel_size(affine)
+    return np.asarray((directions * fsl_signs(affine)) @ axes.T)
+
+
+def colours(maps: Maps, affine: Array) -> NDArray[np.uint8]:
+    """Return colour FA (Pajevic, Pierpaoli 1999), shape (x, y, z, 3).
+
+    Red is left-right, green posterior-anterior, blue inferior-superior, in world axes.
+    """
+    shown = np.abs(to_world(maps.principal, affine)) * maps.fa[..., None]
+    return np.asarray(np.rint(np.clip(shown, 0, 1) * 255), dtype=np.uint8)
+
+
+def orientation(data: Series, maps: Maps, mask: NDArray[np.bool_]) -> Orientation:
+    """Check the b-vectors against the image, in the mask without its rim."""
+    inner = ndimage.binary_erosion(mask, iterations=2, border_value=1) & ~maps.unphysical
+    steps = series.voxel_size(data.affine) * fsl_signs(data.affine)
+    return orient.check(maps.principal, maps.fa, inner, steps)
+
+
+def refuse(data: Series, found: Orientation) -> None:
+    """Raise when the b-vectors are certainly wrong.
+
+    Raises
+    ------
+    Failure
+        DATA_INVALID, naming what is flipped or swapped.
+    """
+    if found.wrong:
+        name = data.path.name.replace(".nii.gz", ".bvec").replace(".nii", ".bvec")
+        raise Failure(
+            Category.DATA_INVALID,
+            f"the b-vectors of {name} look {found.name} (fibre coherence "
+            f"{found.score_given:.2f} as given, {found.score_best:.2f} corrected)",
+            f"write its rows as {found.rows}, or use --gradient-check warn to go on",
+        )
+
+
+def metrics(
+    data: Series, maps: Maps, mask: NDArray[np.bool_], found: Orientation | None
+) -> dict[str, float | str | None]:
+    """Return the numbers for ``metrics.json``; None for what is not known."""
+    inner = ndimage.binary_erosion(mask, border_value=1) & ~maps.unphysical
+    white = inner & (maps.fa > FA_WHITE_MATTER)
+    some = bool(white.any())
+    volume = float(white.sum()) * series.voxel_ml(data.affine)
+    return {
+        "fa_mean_white_matter": _number(maps.fa[white].mean(dtype=np.float64)) if some else None,
+        "md_mean_white_matter": _number(maps.md[white].mean(dtype=np.float64)) if some else None,
+        "white_matter_ml": round(volume, 1),
+        "tensor_rms": _number(np.median(maps.residual[mask])),
+        "unphysical_fraction": _number(maps.unphysical[mask].mean()),
+        "gradient_orientation": found.name if found else None,
+        "gradient_orientation_certain": ("yes" if found.certain else "no") if found else None,
+        "gradient_coherence": _number(found.score_given) if found else None,
+        "gradient_coherence_best": _number(found.score_best) if found else None,
+        "gradient_z": _number(found.z) if found else None,
+    }
+
+
+def _number(value: float | np.floating[Any]) -> float:
+    return float(f"{float(value):.6g}")
+
+
+def _unit(bvecs: Array) -> Array:
+    length = np.linalg.norm(bvecs, axis=1, keepdims=True)
+    return np.asarray(np.divide(bvecs, length, out=np.zeros_like(bvecs), where=length > 0))
+
+
+def _invalid(message: str) -> Failure:
+    return Failure(Category.DATA_INVALID, message, "use the mask that dwi-mask made of this series")
+
+
+def write(
+    folder: Path,
+    data: Series,
+    maps: Maps,
+    mask: NDArray[np.bool_],
+    mask_path: Path,
+    found: Orientation | None,
+) -> None:
+    """Write maps, sidecars, picture and metrics into a step's folder.
+
+    Raises
+    ------
+    OSError
+        When something cannot be written.
+    """
+    (folder / "dwi").mkdir()
+    (folder / "figures").mkdir()
+    colour = colours(maps, data.affine)
+    sources = [data.source, series.uri(data.prefix, f"dwi/{mask_path.name}")]
+    for name, array, units, text in (
+        ("FA", maps.fa, "arbitrary", "Fractional anisotropy"),
+        ("MD", maps.md, "mm^2/s", "Mean diffusivity"),
+        ("RD", maps.rd, "mm^2/s", "Radial diffusivity"),
+        ("AD", maps.ad, "mm^2/s", "Axial diffusivity"),
+        ("DEC", colour, "arbitrary", "Colour FA: the volumes are red, green, blue of 0 to 255 for "
+         "the principal direction's right, anterior, superior component times FA"),
+    ):  # fmt: skip
+        stem = folder / "dwi" / f"{data.prefix}_space-orig_model-DTI_param-{name}_dwimap"
+        series.save(stem.with_suffix(".nii.gz"), array, data)
+        save.write_json(stem.with_suffix(".json"), _sidecar(text, units, sources, found))
+    numbers = metrics(data, maps, mask, found)
+    picture = draw(data, maps, colour, mask, numbers)
+    mosaic.save(folder / "figures" / f"{data.prefix}_desc-tensor_dwi.png", picture)
+    save.write_json(folder / "metrics.json", numbers)
+
+
+def _sidecar(
+    text: str, units: str, sources: list[str], found: Orientation | None
+) -> dict[str, Any]:
+    return series.sidecar(
+        Description=text,
+        Units=units,
+        Model={
+            "Description": "Diffusion tensor",
+            "Parameters": {
+                "FitMethod": "weighted least squares of the log signal, weights from an "
+                "ordinary least squares fit"
+            },
+        },
+        GradientOrientation=found.name if found else "not checked",
+        Sources=sources,
+    )
+
+
+def draw(
+    data: Series,
+    maps: Maps,
+    colour: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    numbers: dict[str, float | str | None],
+) -> Any:  # noqa: ANN401 - a PIL image
+    """Draw FA, colour FA and MD."""
+    fa, md = numbers["fa_mean_white_matter"], numbers["md_mean_white_matter"]
+    told = numbers["gradient_orientation"]
+    parts = [f"white matter: FA {fa:.3f}, MD {md:.2e} mm²/s"] if fa and md else []
+    parts += [f"b-vectors: {told}"] if told else ["b-vectors: not checked"]
+    return mosaic.draw(
+        f"{data.prefix}: tensor maps",
+        " · ".join(parts),
+        [
+            mosaic.Row("FA", maps.fa, 1.0, ("0", "1")),
+            mosaic.Row("colour FA: red left-right, green front-back, blue up-down", colour),
+            mosaic.Row("MD", maps.md, 3e-3, ("0", "3e-3 mm²/s"), palette="heat"),
+        ],
+        mask,
+        data.affine,
+    )

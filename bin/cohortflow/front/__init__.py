@@ -1,0 +1,1 @@
+"""The front door: what `cohortflow` does around Nextflow."""

@@ -1,0 +1,85 @@
+"""Find the units of a study: by discovery or from a manifest, narrowed to what was asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from cohortflow import __version__
+from cohortflow.core import importers
+from cohortflow.core.lanes import Lane, Selection
+from cohortflow.core.manifest import Header, Unit
+from cohortflow.core.outcome import Category, Failure
+
+
+def selection(
+    participants: tuple[str, ...], sessions: tuple[str, ...], filter_file: Path | None
+) -> Selection:
+    """Make a selection; labels may be given as one text with spaces or commas, as BIDS Apps do.
+
+    Raises
+    ------
+    Failure
+        USAGE when the filter file is not a JSON object.
+    """
+    return Selection(_labels(participants), _labels(sessions), filters(filter_file))
+
+
+def _labels(given: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(label for text in given for label in text.replace(",", " ").split())
+
+
+def filters(path: Path | None) -> dict[str, object]:
+    """Read a BIDS filter file, ``{"dwi": {"run": "1"}}``; no file is no filter.
+
+    Raises
+    ------
+    Failure
+        USAGE when it is not a JSON object.
+    """
+    if path is None:
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Failure(Category.USAGE, f"{path}: {error}", "write a JSON object") from None
+    if not isinstance(value, dict):
+        raise Failure(Category.USAGE, f"{path} is not a JSON object", "write a JSON object")
+    return value
+
+
+def units(
+    lane: Lane, study: Path, manifest: Path | None, chosen: Selection
+) -> tuple[Header, Iterator[Unit]]:
+    """Return the header and the units of a study or a manifest.
+
+    Raises
+    ------
+    Failure
+        As discovery and the manifest's reader say.
+    """
+    if manifest is None:
+        header = Header(
+            lane=lane.name,
+            dataset=str(study.absolute()),
+            generated_by=f"cohortflow {__version__}",
+        )
+        return header, lane.discover(study.absolute(), chosen)
+    header, found = importers.read(manifest, lane.name, study)
+    if header.lane != lane.name:
+        raise Failure(
+            Category.USAGE,
+            f"{manifest} is of lane {header.lane}, not {lane.name}",
+            f"run `cohortflow run {header.lane}`",
+        )
+    return header, (unit for unit in found if _wanted(unit, chosen))
+
+
+def _wanted(unit: Unit, chosen: Selection) -> bool:
+    """Tell whether a unit of a manifest has one of the labels asked for."""
+    pairs = ((chosen.participants, "subject", "sub-"), (chosen.sessions, "session", "ses-"))
+    return all(
+        not labels or unit.entities.get(entity) in {label.removeprefix(prefix) for label in labels}
+        for labels, entity, prefix in pairs
+    )

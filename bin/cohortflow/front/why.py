@@ -1,0 +1,127 @@
+"""`cohortflow why`: what happened to one unit, from what the last runs wrote."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cohortflow.core import layout, marker, plan
+from cohortflow.core.outcome import Category, Failure
+
+
+@dataclass(frozen=True)
+class Story:
+    """What is known of a unit.
+
+    Attributes
+    ----------
+    unit, run : str
+    decision, reason, detail : str
+        The plan's words.
+    state : str
+        ``complete``, ``damaged`` or ``not published``.
+    attempts : list of dict
+        The unit's records of that run, in order.
+    rerun : str
+        A command line that tries the unit again.
+    """
+
+    unit: str
+    run: str
+    decision: str
+    reason: str
+    detail: str
+    state: str
+    attempts: list[dict[str, Any]]
+    rerun: str
+
+
+def story(out: Path, unit: str) -> Story:
+    """Tell what happened to a unit in the latest run that knew it.
+
+    Raises
+    ------
+    Failure
+        USAGE when no run in this output knew the unit.
+    """
+    found = _latest_plan(out, unit)
+    if found is None:
+        raise Failure(
+            Category.USAGE,
+            f"no run in {out} knew a unit {unit!r}",
+            "see the units in batch_summary.json",
+        )
+    run, head, entry = found
+    done = marker.read(out / entry["unit"]["folder"])
+    state = "not published" if done is None else "complete"
+    if isinstance(done, str):
+        state = f"damaged: {done}"
+    words = ["cohortflow", "run", head["lane"], head["dataset"], str(out)]
+    entities = entry["unit"].get("entities", {})
+    for entity, option in (("subject", "participant"), ("session", "session")):
+        if entity in entities:
+            words += [f"--{option}-label", entities[entity]]
+    return Story(
+        unit,
+        run,
+        entry["decision"],
+        entry["reason"],
+        entry["detail"],
+        state,
+        _attempts(out, run, unit),
+        shlex.join([*words, "--rerun-failed"]),
+    )
+
+
+def _latest_plan(out: Path, unit: str) -> tuple[str, dict[str, Any], dict[str, Any]] | None:
+    """Find the newest run that decided something about a unit; one that ran it goes first."""
+    folder = layout.hidden(out, "runs")
+    found = None
+    for run in sorted((p.name for p in folder.glob("*") if p.is_dir()), reverse=True):
+        path = layout.run_folder(out, run) / "plan.jsonl"
+        if not path.is_file():
+            continue
+        lines = plan.read(path)
+        head = next(lines)
+        entry = next((line for line in lines if line["unit"]["id"] == unit), None)
+        if entry is not None and (found is None or entry["decision"] == "run"):
+            found = (run, head, entry)
+            if entry["decision"] == "run" or entry["reason"] == "excluded":
+                return found
+    return found
+
+
+def _attempts(out: Path, run: str, unit: str) -> list[dict[str, Any]]:
+    path = layout.run_folder(out, run) / "records.jsonl"
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as file:
+        values = [json.loads(line) for line in file]
+    return [value for value in values if value["unit"] == unit]
+
+
+def text(told: Story) -> str:
+    """Write a story for a terminal."""
+    lines = [
+        f"{told.unit}: {told.state}",
+        f"  run {told.run}: {told.decision} ({told.reason})"
+        + (f": {told.detail}" if told.detail else ""),
+    ]
+    for attempt in told.attempts:
+        status = attempt["category"] or "ok"
+        lines.append(
+            f"  {attempt['step']:<10} attempt {attempt['attempt']}  {status}  "
+            f"{attempt['seconds']:.1f} s  {attempt['work']}"
+        )
+    failures = [attempt for attempt in told.attempts if attempt["category"]]
+    if failures:
+        last = failures[-1]
+        lines += ["", f"{last['category']}: {last['message']}", f"What to do: {last['remedy']}"]
+        lines += ["", "The command:", *(f"  {row}" for row in last["command"].splitlines())]
+        lines += ["", "The end of its log:", *(f"  {row}" for row in last["log"].splitlines())]
+    if told.state != "complete":
+        lines += ["", "Try it again:", f"  {told.rerun}"]
+    return "\n".join(lines)
