@@ -28,19 +28,18 @@ workflow {
         error("name the study with --input and the output folder with --outdir")
     }
     def outdir = params.outdir ? file(params.outdir).toAbsolutePath().toString() : ''
-    def selection = params.subMap(
-        'input', 'participant_label', 'session_label', 'bids_filter_file', 'manifest'
-    )
+    def selection = params.subMap('input', 'participant_label', 'session_label', 'bids_filter_file')
     def wishes = params.subMap('overwrite', 'rerun_failed', 'stale', 'limit', 'gradient_check')
 
     // The front door plans by itself; a bare run discovers and plans here.
     if (params.plan) {
-        manifest = channel.empty()
         plan = channel.fromPath(params.plan, checkIfExists: true)
     }
     else {
-        manifest = DWI_DISCOVER(selection)
-        plan = CORE_PLAN(manifest, outdir, params.run_id, wishes)
+        manifest = params.manifest
+            ? channel.fromPath(params.manifest, checkIfExists: true)
+            : DWI_DISCOVER(selection)
+        plan = CORE_PLAN(manifest, params.input, outdir, params.run_id, wishes)
     }
 
     units = units_to_run(plan)
@@ -48,8 +47,6 @@ workflow {
     CORE_PUBLISH(folders, outdir)
 
     if (!params.plan) {
-        CORE_REPORT(
-            manifest, plan, CORE_PUBLISH.out.toList(), outdir, params.run_id, workflow.workDir.toString()
-        )
+        CORE_REPORT(plan, CORE_PUBLISH.out.toList(), outdir, workflow.workDir.toString())
     }
 }

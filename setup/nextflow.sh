@@ -31,7 +31,7 @@ if [ ! -d "$libs" ] && [ -z "$first" ] && [ -x "$opt/nextflow-launcher/bin/nextf
 fi
 
 export NXF_OFFLINE="${NXF_OFFLINE:-true}"
-export NXF_HOME="${NXF_HOME:-$HOME/.nextflow}"
+export NXF_HOME="${NXF_HOME:-${HOME:-.}/.nextflow}"
 export NXF_ORG="${NXF_ORG:-nextflow-io}"
 export NXF_CLI="nextflow${first:+ $first} $*"
 export JAVA_CMD="$java"

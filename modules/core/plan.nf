@@ -8,6 +8,7 @@ process CORE_PLAN {
 
     input:
     path manifest
+    val dataset
     val outdir
     val run_id
     val wishes
@@ -21,12 +22,13 @@ process CORE_PLAN {
         .join(' ')
     def chosen = options(wishes.subMap('overwrite', 'rerun_failed', 'stale', 'limit'))
     """
-    core-plan ${manifest} --outdir ${quote(outdir)} --run ${quote(run_id)} \\
-        ${parameters} ${chosen} --output plan.jsonl
+    core-plan ${manifest} --dataset ${quote(dataset)} --outdir ${quote(outdir)} \\
+        --run ${quote(run_id)} ${parameters} ${chosen} --output plan.jsonl
     """
 
     stub:
     """
-    core-plan ${manifest} --outdir ${quote(outdir)} --run ${quote(run_id)} --output plan.jsonl
+    core-plan ${manifest} --dataset ${quote(dataset)} --outdir ${quote(outdir)} \\
+        --run ${quote(run_id)} --output plan.jsonl
     """
 }

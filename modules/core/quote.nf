@@ -6,7 +6,7 @@ def quote(text) {
 // `--name value` for each of a map's entries that are set; lists repeat the option.
 def options(values) {
     return values
-        .findAll { _name, value -> value != null && value != '' && value != false && value != [] }
+        .findAll { _name, value -> value != null && value != '' && value != false && value != 0 }
         .collectMany { name, value ->
             def option = '--' + name.toString().replace('_', '-')
             value instanceof List ? value.collect { item -> "${option} ${quote(item)}" }

@@ -6,24 +6,21 @@ process CORE_REPORT {
     cache false
 
     input:
-    path manifest
     path plan
     val published
     val outdir
-    val run_id
     val work
 
     output:
-    val run_id
+    val true
 
     script:
     """
-    core-report ${quote(outdir)} --run ${quote(run_id)} --manifest ${manifest} --plan ${plan} \\
-        --work ${quote(work)}
+    core-report ${quote(outdir)} --plan ${plan} --work ${quote(work)}
     """
 
     stub:
     """
-    core-report ${quote(outdir)} --run ${quote(run_id)} --plan ${plan} --dry-run
+    core-report ${quote(outdir)} --plan ${plan} --work ${quote(work)} --dry-run
     """
 }

@@ -14,7 +14,7 @@ process DWI_DISCOVER {
 
     script:
     def chosen = options(
-        selection.subMap('participant_label', 'session_label', 'bids_filter_file', 'manifest')
+        selection.subMap('participant_label', 'session_label', 'bids_filter_file')
     )
     """
     dwi-discover ${quote(selection.input)} ${chosen} --output manifest.jsonl
@@ -22,6 +22,6 @@ process DWI_DISCOVER {
 
     stub:
     """
-    dwi-discover ${quote(selection.input)} ${chosen} --output manifest.jsonl
+    dwi-discover ${quote(selection.input)} --output manifest.jsonl
     """
 }

@@ -110,17 +110,17 @@ class Factory:
     def publish(self, unit: dict[str, Any], metrics: dict[str, Any], **marker: Any) -> Path:
         """Put a unit's published folder down: figures, metrics, marker."""
         folder = self.out / unit["folder"]
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        for below in ("dwi", "figures"):
+            (folder / below).mkdir(parents=True, exist_ok=True)
         outputs = []
-        files = {f"dwi/{unit['id']}_desc-brain_mask.nii.gz": b""}
+        files = {f"dwi/{unit['id']}_desc-brain_mask.nii.gz": b"mask"}
         if self.pictures:
             seed = sum(unit["id"].encode())
             files[f"figures/{unit['id']}_desc-mask_dwi.png"] = mosaic(seed)
             files[f"figures/{unit['id']}_desc-tensor_dwi.png"] = mosaic(seed + 3)
         files["metrics.json"] = json.dumps(metrics).encode()
         for name, content in files.items():
-            if content:
-                (folder / name).write_bytes(content)
+            (folder / name).write_bytes(content)
             digest = hashlib.sha256(content).hexdigest()
             outputs.append({"path": name, "bytes": len(content), "sha256": digest})
         value = {
@@ -131,7 +131,9 @@ class Factory:
             "pipeline_version": "0.1.0",
             "code": CODE,
             "parameters": {},
-            "inputs": unit["inputs"],
+            "options": {},
+            "inputs": [i | {"path": Path(i["path"]).name} for i in unit["inputs"]],
+            "input_fingerprint": "f" * 64,
             "outputs": outputs,
             "timings": {step: SECONDS[step] + len(unit["id"]) / 8 for step in STEPS},
             "finished": iso(self.offset + 60),
@@ -247,4 +249,24 @@ def study(out: Path) -> Factory:
         }), "invalid", "excluded",
     )  # fmt: skip
     make.planned(make.unit("22"), "run", "new")
+    return make
+
+
+EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">'\""
+
+
+def evil(out: Path) -> Factory:
+    """Return a batch in which every text of a study is an attack."""
+    make = Factory(out, pictures=False, study=f"/data/{EVIL.replace('/', '')}", run="r1")
+    unit = make.unit("01", id=f"sub-{EVIL}", entities={EVIL: EVIL})
+    make.planned(unit, "run", EVIL)
+    make.record(unit["id"], "publish", command=EVIL)
+    make.publish(unit | {"id": "x"}, {EVIL: EVIL, f"n{EVIL}": 3.0}, unit=unit["id"])
+    for label in ("02", "03", "04", "05", "06"):
+        make.done(label, **{f"n{EVIL}": 1.0 + int(label) / 100})
+    make.failed("07", message=EVIL, remedy=EVIL, log=EVIL, command=EVIL)
+    reason = {"category": "DATA_INVALID", "message": EVIL, "remedy": EVIL,
+              "choices": [{EVIL: EVIL, "series_uid": EVIL}]}  # fmt: skip
+    make.planned(make.unit("08", excluded=reason), "invalid", "excluded")
+    make.write(engine=EVIL, command=EVIL)
     return make

@@ -216,40 +216,45 @@ def test_motion_moves_the_head_as_recorded() -> None:
         found = ndimage.map_coordinates(phantom.data[..., second], index.T, order=1)
         return float(np.corrcoef(found, phantom.s0[phantom.mask])[0, 1])
 
-    assert likeness(moved) > 0.9
+    assert likeness(moved) > 0.85  # two interpolations lie between
     assert likeness(moved) > likeness(points + head.CENTRE) + 0.1
     backwards = (points - phantom.shifts[second]) @ phantom.turns[second] + head.CENTRE
     assert likeness(moved) > likeness(backwards) + 0.2
 
 
-def coherence(phantom: Phantom, turn: np.ndarray) -> float:
-    """Say how well neighbours along the fibres agree, when directions are turned by `turn`."""
-    keep = phantom.mask & (phantom.fa > 0.35)
-    axis = np.linalg.eigh(matrices(phantom.tensors.astype(float)))[1][..., 2] @ turn.T
-    offsets = np.array([o for o in product((-1, 0, 1), repeat=3) if any(o)])
-    # The grid's axes in the world, so that a step along a fibre is a step of voxels.
-    steps = offsets @ phantom.affine[:3, :3].T
-    steps /= np.linalg.norm(steps, axis=1, keepdims=True)
-    index = np.argwhere(keep)
-    index = index[((index > 0) & (index < np.array(keep.shape) - 1)).all(axis=1)]
-    here = axis[tuple(index.T)]
-    ahead = index + offsets[np.abs(here @ steps.T).argmax(axis=1)]
-    there, inside = axis[tuple(ahead.T)], keep[tuple(ahead.T)]
-    return float((np.abs((here * there).sum(axis=1)) * inside).mean())
+def coherence(phantom: Phantom, axis: np.ndarray, keep: np.ndarray) -> float:
+    """Count the links between neighbours, a voxel, that lie along the fibres of both."""
+    links = 0
+    for offset in product((-1, 0, 1), repeat=3):
+        if offset <= (0, 0, 0):
+            continue
+        step = phantom.affine[:3, :3] @ offset
+        step = step / np.linalg.norm(step)
+        pairs = list(zip(offset, keep.shape, strict=True))
+        here = tuple(slice(max(0, -o), n - max(0, o)) for o, n in pairs)
+        there = tuple(slice(max(0, o), n + min(0, o)) for o, n in pairs)
+        both = keep[here] & keep[there]
+        first, second = axis[here][both], axis[there][both]
+        dots = np.stack([first @ step, second @ step, (first * second).sum(axis=1)])
+        links += int((np.abs(dots) > np.cos(np.pi / 6)).all(axis=0).sum())
+    return links / int(keep.sum())
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_fibres_curve_so_that_every_flip_and_swap_of_axes_shows(seed: int) -> None:
     phantom = make_phantom(seed, snr=math.inf, motion=0, voxel_size=3.0, directions=6)
-    right = coherence(phantom, np.eye(3))
-    seen = []
-    for order in permutations(range(3)):
-        for signs in ([1, 1, 1], [-1, 1, 1], [1, -1, 1], [1, 1, -1]):
-            turn = np.eye(3)[list(order)] * signs
-            if not np.array_equal(turn, np.eye(3)):
-                seen.append(coherence(phantom, turn))
-    assert len(seen) == 23
-    assert max(seen) < right - 0.02
+    keep = phantom.fa > 0.3
+    axis = np.zeros((*keep.shape, 3))
+    axis[keep] = np.linalg.eigh(matrices(phantom.tensors[keep].astype(float)))[1][..., 2]
+    right = coherence(phantom, axis, keep)
+    wrong = [
+        coherence(phantom, axis[..., order] * signs, keep)
+        for order in permutations(range(3))
+        for signs in ([1, 1, 1], [-1, 1, 1], [1, -1, 1], [1, 1, -1])
+        if not (order == (0, 1, 2) and signs == [1, 1, 1])
+    ]
+    assert len(wrong) == 23
+    assert max(wrong) < 0.95 * right
 
 
 def test_five_millimetres_are_enough_for_quick_tests_and_fill_the_same_space() -> None:

@@ -155,7 +155,7 @@ def test_one_file_of_the_truncated_unit_is_cut_short(
     folder, _ = example
     sizes = sorted(path.stat().st_size for path in (folder / "sub-05/dwi/dicom").iterdir())
     assert sizes[0] < 0.6 * sizes[1]
-    assert sizes[-1] - sizes[1] < 32  # the others differ by a few header bytes only
+    assert sizes[-1] - sizes[1] < 100  # the others differ by a few header elements only
     smallest = min((folder / "sub-05/dwi/dicom").iterdir(), key=lambda path: path.stat().st_size)
     broken = pydicom.dcmread(smallest)
     with pytest.raises((ValueError, AttributeError)):

@@ -66,20 +66,30 @@ def _imports(path: Path) -> tuple[Path, ...]:
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = _absolute(path, node)
+            names.add(module)
+            names.update(f"{module}.{alias.name}" for alias in node.names)
     return tuple(sorted(file for name in names for file in _module_files(name)))
 
 
+def _absolute(path: Path, node: ast.ImportFrom) -> str:
+    """Name the module of a `from … import`, also of a relative one inside the package."""
+    if not node.level:
+        return node.module or ""
+    parts = (PACKAGE.name, *path.relative_to(PACKAGE).parts)[: -node.level]
+    return ".".join((*parts, node.module) if node.module else parts)
+
+
 def _module_files(name: str) -> Iterable[Path]:
-    if name != "cohortflow" and not name.startswith("cohortflow."):
+    """Yield the files that run when a module is imported: its own and its packages'."""
+    package, *parts = name.split(".")
+    if package != "cohortflow":
         return
-    parts = name.split(".")[1:]
-    base = PACKAGE.joinpath(*parts)
-    for file in (base.with_suffix(".py") if parts else base / "__init__.py", base / "__init__.py"):
-        if file.is_file():
-            yield file
+    files = [PACKAGE.joinpath(*parts[:n], "__init__.py") for n in range(len(parts) + 1)]
+    if parts:
+        files.append(PACKAGE.joinpath(*parts[:-1], f"{parts[-1]}.py"))
+    yield from (file for file in files if file.is_file())
 
 
 def inputs(files: Iterable[Input]) -> str:
@@ -91,15 +101,19 @@ def inputs(files: Iterable[Input]) -> str:
         Sixteen hexadecimal digits; the folder that holds the study does not matter.
     """
     digest = hashlib.sha256()
-    for file in sorted(files, key=lambda f: (f.role, f.path)):
-        facts = (
-            file.role,
-            Path(file.path).name,
-            file.bytes,
-            file.mtime_ns,
-            file.sha256,
-            file.files,
-            file.listing,
+    for facts in sorted(
+        repr(
+            (
+                file.role,
+                Path(file.path).name,
+                file.bytes,
+                file.mtime_ns,
+                file.sha256,
+                file.files,
+                file.listing,
+            )
         )
-        digest.update(repr(facts).encode())
+        for file in files
+    ):
+        digest.update(facts.encode())
     return digest.hexdigest()[:16]

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from cohortflow.core import lanes, manifest
+from cohortflow.core import lanes, manifest, names
 from cohortflow.core.manifest import Excluded, Header, Input, Unit
 from cohortflow.core.outcome import Category, Failure
 
@@ -38,7 +38,7 @@ def read(
         USAGE when the manifest cannot be understood, naming file and place; INPUT_MISSING when
         there is no such file.
     """
-    base = path.absolute().parent
+    base = path.resolve().parent
     header = Header(lane=lane, dataset=str((dataset or base).absolute()), generated_by=_GENERATED)
     if path.suffix.lower() == ".csv":
         return header, _from_csv(path, lane, base)
@@ -54,7 +54,7 @@ def read(
 
 def _json_object(path: Path) -> dict[str, Any] | None:
     """Return the file as one JSON object, or None when it is JSON lines."""
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         first = file.readline()
         try:
             head = json.loads(first)
@@ -74,38 +74,49 @@ def _json_object(path: Path) -> dict[str, Any] | None:
 def _from_object(path: Path, value: dict[str, Any]) -> tuple[Header, Iterator[Unit]]:
     try:
         header = Header.model_validate({k: v for k, v in value.items() if k != "units"})
-        units = [Unit.model_validate(unit) for unit in value["units"]]
+        units = TypeAdapter(list[Unit]).validate_python(value["units"])
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(p) for p in first["loc"])
-        raise _bad(path, f"{place}: {first['msg']}") from None
+        place = ".".join(f"unit {p + 1}" if isinstance(p, int) else p for p in first["loc"][:2])
+        raise _bad(path, f"{place or 'units'}: {first['msg']}") from None
     return header, iter(units)
 
 
 def _from_csv(path: Path, lane: str, base: Path) -> Iterator[Unit]:
     """Yield a unit a row; columns are `id` or `subject`, `session`, roles and options."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.DictReader(file)
         known = lanes.get(lane)
-        names = _PLACE | set(known.roles) | set(known.aliases) | _option_names(known)
-        unknown = [name for name in reader.fieldnames or () if name not in names]
+        columns = _columns(known)
+        unknown = [name for name in reader.fieldnames or () if name not in columns]
         if unknown or not reader.fieldnames:
             raise _bad(path, f"unknown column {unknown[0]!r}" if unknown else "it is empty")
         for row in reader:
+            where = f"line {reader.line_num}"
+            if None in row:
+                raise _bad(path, f"{where}: more cells than columns")
             filled = {key: text.strip() for key, text in row.items() if text and text.strip()}
-            yield _unit(path, f"line {reader.line_num}", filled, known, base)
+            if not all(text.isprintable() for text in filled.values()):
+                raise _bad(path, f"{where}: it is not UTF-8 text")
+            yield _unit(path, where, filled, known, base)
 
 
 def _from_csttool(path: Path, value: dict[str, Any], lane: str, base: Path) -> Iterator[Unit]:
     """Yield the subjects of csttool's batch manifest; its processing options are not ours."""
     known = lanes.get(lane)
+    if not isinstance(value["subjects"], list):
+        raise _bad(path, "subjects is not a list")
     for number, subject in enumerate(value["subjects"], start=1):
-        if not isinstance(subject, dict):
+        if not isinstance(subject, dict) or not isinstance(subject.get("options") or {}, dict):
             raise _bad(path, f"subject {number} is not an object")
         options = {**subject, **(subject.get("options") or {})}
-        names = _PLACE | set(known.roles) | set(known.aliases) | _option_names(known)
-        filled = {k: str(v) for k, v in options.items() if k in names and v not in (None, "")}
+        columns = _columns(known)
+        filled = {k: str(v) for k, v in options.items() if k in columns and v not in (None, "")}
         yield _unit(path, f"subject {number}", filled, known, base)
+
+
+def _columns(lane: lanes.Lane) -> set[str]:
+    return _PLACE | set(lane.roles) | set(lane.aliases) | _option_names(lane)
 
 
 def _option_names(lane: lanes.Lane) -> set[str]:
@@ -129,6 +140,8 @@ def _unit(path: Path, where: str, row: Mapping[str, str], lane: lanes.Lane, base
         options={name: row[name] for name in sorted(_option_names(lane)) if name in row},
     )
     try:
+        for label in entities.values():
+            names.bids_label(label)
         return lane.complete(unit, base)
     except Failure as failure:
         excluded = Excluded(

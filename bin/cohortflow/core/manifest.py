@@ -6,13 +6,14 @@ The first line is the header; each further line is a unit.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cohortflow.core import names
+from cohortflow.core import names, save
 from cohortflow.core.outcome import Category, Failure
 
 SCHEMA_VERSION = 1
@@ -97,17 +98,17 @@ class Header(_Value):
 
 
 def write(path: Path, header: Header, units: Iterable[Unit]) -> None:
-    """Write a manifest as JSON lines, streaming.
+    """Write a manifest as JSON lines, streaming; it appears when it is complete.
 
     Raises
     ------
     OSError
         When the file cannot be written.
     """
-    with path.open("w", encoding="utf-8") as file:
-        file.write(header.model_dump_json() + "\n")
+    with save.file(path) as file:
+        file.write(header.model_dump_json().encode() + b"\n")
         for unit in units:
-            file.write(unit.model_dump_json(exclude_none=True) + "\n")
+            file.write(unit.model_dump_json(exclude_none=True).encode() + b"\n")
 
 
 def read(path: Path) -> tuple[Header, Iterator[Unit]]:
@@ -130,14 +131,16 @@ def read(path: Path) -> tuple[Header, Iterator[Unit]]:
     return header, _units(path, lines)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    with path.open(encoding="utf-8") as file:
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines as bytes, so that what is no UTF-8 is an error of its line."""
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield number, line
+            text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if text.strip():
+                yield number, text
 
 
-def _units(path: Path, lines: Iterator[tuple[int, str]]) -> Iterator[Unit]:
+def _units(path: Path, lines: Iterator[tuple[int, bytes]]) -> Iterator[Unit]:
     for number, line in lines:
         try:
             yield Unit.model_validate_json(line)

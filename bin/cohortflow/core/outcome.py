@@ -6,6 +6,7 @@ This is the one table that the tools, the Nextflow configuration and the report 
 from __future__ import annotations
 
 import errno
+import signal
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -95,6 +96,20 @@ OUTCOMES: dict[Category, Policy] = {
     ),
 }
 
+# A process that ends itself this way has a bug; nobody stopped it.
+_CRASHES = {
+    128 + number
+    for number in (
+        signal.SIGABRT,
+        signal.SIGBUS,
+        signal.SIGFPE,
+        signal.SIGILL,
+        signal.SIGPIPE,
+        signal.SIGSEGV,
+        signal.SIGSYS,
+        signal.SIGTRAP,
+    )
+}
 _BY_STATUS = {status: c for c, policy in OUTCOMES.items() for status in policy.statuses}
 
 
@@ -123,7 +138,8 @@ def category_of(status: int | None, *, out_of_memory: bool = False) -> Category 
         return Category.LOST
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    return Category.INTERRUPTED if status > 128 else Category.SOFTWARE
+    stopped = 128 < status <= 128 + signal.NSIG and status not in _CRASHES
+    return Category.INTERRUPTED if stopped else Category.SOFTWARE
 
 
 class Failure(Exception):
@@ -153,7 +169,9 @@ class Failure(Exception):
 
     def line(self, unit: str = "-") -> str:
         """Return the one line that the tool prints: ``ERROR CATEGORY unit message: remedy``."""
-        return f"ERROR {self.category} {unit or '-'} {self.message}: {self.remedy}"
+        # One word for the unit and no second ": " in the remedy, so that the line can be parsed.
+        word = one_line(unit).replace(" ", "_") or "-"
+        return f"ERROR {self.category} {word} {self.message}: {self.remedy.replace(': ', ' - ')}"
 
 
 def one_line(text: str) -> str:
@@ -169,6 +187,8 @@ def failure_of(error: OSError, path: Path | str | None = None) -> Failure:
         errno.ENOENT: Category.INPUT_MISSING,
         errno.ENOTDIR: Category.INPUT_MISSING,
         errno.ELOOP: Category.INPUT_MISSING,
+        errno.EEXIST: Category.USAGE,
+        errno.ENOTEMPTY: Category.USAGE,
         errno.EACCES: Category.PERMISSION,
         errno.EPERM: Category.PERMISSION,
         errno.ENOSPC: Category.OUTPUT_WRITE,
@@ -176,4 +196,6 @@ def failure_of(error: OSError, path: Path | str | None = None) -> Failure:
         errno.EROFS: Category.OUTPUT_WRITE,
         errno.ENOMEM: Category.OUT_OF_MEMORY,
     }
-    return Failure(by_errno.get(error.errno or 0, Category.IO_ERROR), f"{name}: {reason}")
+    category = by_errno.get(error.errno or 0, Category.IO_ERROR)
+    remedy = "use --overwrite or name another output" if category is Category.USAGE else ""
+    return Failure(category, f"{name}: {reason}", remedy)

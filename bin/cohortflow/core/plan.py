@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cohortflow import __version__
-from cohortflow.core import failed, fingerprint, manifest, marker
+from cohortflow.core import failed, fingerprint, manifest, marker, save
 from cohortflow.core.lanes import Lane
 from cohortflow.core.manifest import Excluded, Unit
 from cohortflow.core.outcome import Category, Failure
@@ -213,7 +213,7 @@ def separated(units: Iterable[Unit]) -> Iterator[Unit]:
     listed = list(units)
     parents = Counter(
         "/".join(parts[:n])
-        for parts in (unit.folder.split("/") for unit in listed)
+        for parts in (unit.folder.casefold().split("/") for unit in listed)
         for n in range(1, len(parts))
     )
     seen: dict[str, str] = {}
@@ -237,7 +237,7 @@ def _refused(unit: Unit, parents: Counter[str]) -> Unit:
         manifest.checked(unit)
     except Failure as failure:
         return _excluded(unit, failure.category, failure.message, failure.remedy)
-    if unit.folder in parents:
+    if unit.folder.casefold() in parents:
         return _excluded(
             unit,
             Category.DATA_INVALID,
@@ -287,13 +287,14 @@ def line(decision: Decision, shared: Context) -> dict[str, Any]:
 
 
 def write(path: Path, shared: Context, planned: Iterable[Decision]) -> Counter[str]:
-    """Write a plan as JSON lines and count its decisions."""
+    """Write a plan as JSON lines, which appears when it is complete; count its decisions."""
     counts: Counter[str] = Counter()
-    with path.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(header(shared), ensure_ascii=False) + "\n")
+    with save.file(path) as file:
+        file.write(json.dumps(header(shared), ensure_ascii=False).encode() + b"\n")
         for decision in planned:
             counts[decision.decision] += 1
-            file.write(json.dumps(line(decision, shared), ensure_ascii=False) + "\n")
+            text = json.dumps(line(decision, shared), ensure_ascii=False)
+            file.write(text.encode() + b"\n")
     return counts
 
 

@@ -7,14 +7,13 @@ crash at any point leaves the old complete version or the new one.
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import fcntl
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,8 +25,6 @@ from cohortflow.core.lanes import Lane
 from cohortflow.core.manifest import Unit
 from cohortflow.core.outcome import Category, Failure
 
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
 _BLOCK = 1 << 20
 
 
@@ -86,14 +83,16 @@ def publish(
     ------
     Failure
         SOFTWARE when the files are not those that the lane declares; TEMPORARY when the unit is
-        locked.
+        locked; OUTPUT_WRITE when its folder holds another published unit.
     OSError
         When the output cannot be written; what was published before is untouched.
     """
     unit = Unit.model_validate(planned["unit"])
     target = out / unit.folder
     with locked(out, unit.id):
-        staging = layout.hidden(out, "work", f"{unit.id}.{uuid.uuid4().hex[:8]}")
+        _repair(out, unit)
+        _refuse_nested(target, unit)
+        staging = layout.hidden(out, "work", f"{unit.id}.{secrets.token_hex(4)}")
         staging.mkdir(parents=True)
         try:
             outputs = _stage(folders, staging)
@@ -106,6 +105,33 @@ def publish(
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return target
+
+
+def _repair(out: Path, unit: Unit) -> None:
+    """Clear up what a publish of this unit left that did not live to its end."""
+    target = out / unit.folder
+    work = layout.hidden(out, "work")
+    ours = re.compile(re.escape(unit.id) + r"\.[0-9a-f]{8}(\.old)?")
+    for left in sorted(work.glob("*"), reverse=True):  # an `.old` before its staging
+        if not ours.fullmatch(left.name):
+            continue
+        if left.suffix == ".old" and not target.exists():
+            left.rename(target)
+            continue
+        if left.suffix == ".old" or isinstance(marker.read(left), marker.Marker):
+            _keep_foreign(left, out, unit)
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _refuse_nested(target: Path, unit: Unit) -> None:
+    """Refuse to replace a folder that holds a published unit of its own (an older layout)."""
+    for other in target.rglob(marker.NAME):
+        if other.parent != target:
+            raise Failure(
+                Category.OUTPUT_WRITE,
+                f"{unit.folder} holds the published unit {other.parent.relative_to(target)}",
+                "use another output folder, or remove that unit from this one",
+            )
 
 
 def _stage(folders: Sequence[Path], staging: Path) -> list[marker.Output]:
@@ -194,30 +220,15 @@ def _flush(folder: Path) -> None:
 def _promote(staging: Path, target: Path, out: Path, unit: Unit) -> None:
     """Swap the staged folder into place; foreign files of the old one are moved, not deleted."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        _keep_foreign(target, out, unit)  # first, so that what a crash leaves can be dropped
     if not target.exists():
         staging.rename(target)
         save.fsync_path(target.parent)
         return
-    _exchange(staging, target)
+    save.exchange(staging, target)
     save.fsync_path(target.parent)
-    _keep_foreign(staging, out, unit)
-
-
-def _exchange(staging: Path, target: Path) -> None:
-    """Exchange two folders atomically, or old aside and new in where the filesystem cannot."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    done = libc.renameat2(
-        _AT_FDCWD, os.fsencode(staging), _AT_FDCWD, os.fsencode(target), _RENAME_EXCHANGE
-    )
-    if done == 0:
-        return
-    code = ctypes.get_errno()
-    if code not in {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}:
-        raise OSError(code, os.strerror(code), str(target))
-    aside = staging.with_name(f"{staging.name}.old")
-    target.rename(aside)
-    staging.rename(target)
-    aside.rename(staging)
+    _keep_foreign(staging, out, unit)  # what came meanwhile
 
 
 def _keep_foreign(old: Path, out: Path, unit: Unit) -> None:
@@ -227,9 +238,11 @@ def _keep_foreign(old: Path, out: Path, unit: Unit) -> None:
     if isinstance(known, marker.Marker):
         listed |= {output.path for output in known.outputs}
     foreign = [
-        p for p in old.rglob("*") if not p.is_dir() and p.relative_to(old).as_posix() not in listed
+        p
+        for p in (old.rglob("*") if old.is_dir() else [old])
+        if (p.is_symlink() or not p.is_dir()) and p.relative_to(old).as_posix() not in listed
     ]
-    kept = layout.hidden(out, "kept", unit.id, runs.now().replace(":", "").replace("-", ""))
+    kept = layout.hidden(out, "kept", unit.id, runs.new_id())
     for source in foreign:
         place = kept / source.relative_to(old)
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -11,10 +11,11 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cohortflow.core import failed, layout, outcome, save
+from cohortflow.core import failed, layout, names, outcome, plan, runs, save
 from cohortflow.core.outcome import Category
 from cohortflow.core.supervise import RECORD
 
@@ -92,7 +93,7 @@ def _supervised(folder: Path) -> dict[str, Any] | None:
 
 def _task_record(folder: Path, value: dict[str, Any]) -> TaskRecord:
     log = tail(folder)
-    category = _category(value)
+    category = _category(value, log)
     message, remedy = _explained(log, category, value)
     return TaskRecord(
         schema_version=1,
@@ -113,13 +114,15 @@ def _task_record(folder: Path, value: dict[str, Any]) -> TaskRecord:
     )
 
 
-def _category(value: dict[str, Any]) -> Category | None:
+def _category(value: dict[str, Any], log: str) -> Category | None:
     """Name how an attempt ended, from the supervisor's reason before its status."""
     if value.get("reason") == "signal":
         return Category.INTERRUPTED
     if value.get("reason") == "time":
         return Category.TIMEOUT
-    return outcome.category_of(value["exit"], out_of_memory=value.get("reason") == "memory")
+    said = any(m[1] == Category.OUT_OF_MEMORY for m in _ERROR_LINE.finditer(log))
+    by_memory = value.get("reason") == "memory" or (said and value["exit"] == 137)
+    return outcome.category_of(value["exit"], out_of_memory=by_memory)
 
 
 def _explained(
@@ -143,16 +146,16 @@ def _explained(
 
 def tail(folder: Path) -> str:
     """Return the last lines that a task printed, standard error after standard output."""
-    texts = []
+    lines: list[str] = []
     for name in (".command.out", ".command.err"):
         try:
             with (folder / name).open("rb") as file:
                 file.seek(0, os.SEEK_END)
                 file.seek(max(0, file.tell() - _TAIL_BYTES))
-                texts.append(file.read().decode("utf-8", "replace"))
+                lines += file.read().decode("utf-8", "replace").splitlines()
         except OSError:
             continue
-    return "\n".join("".join(texts).splitlines()[-_TAIL_LINES:])
+    return "\n".join(lines[-_TAIL_LINES:])
 
 
 def _command(folder: Path) -> str:
@@ -180,8 +183,8 @@ def save_all(out: Path, run: str, work: Path, since: float) -> list[TaskRecord]:
 def keep_failures(
     out: Path, found: list[TaskRecord], identities: dict[str, str], work: Path
 ) -> None:
-    """Keep log, command and verdict of the last attempt of each unit that failed in a run."""
-    last: dict[str, TaskRecord] = {record.unit: record for record in found}
+    """Keep log, command and verdict of the last attempt of each step that failed in a run."""
+    last = {(record.unit, record.step): record for record in found}
     for record in last.values():
         if record.category is None or record.unit not in identities:
             continue
@@ -196,6 +199,47 @@ def keep_failures(
             fingerprint=identities[record.unit],
             time=record.started,
         )
-        names = ("command.sh", "command.out", "command.err", "command.run")
-        files = {name: folder / f".{name}" for name in names}
+        left = ("command.sh", "command.out", "command.err", "command.run")
+        files = {name: folder / f".{name}" for name in left}
         failed.keep(out, verdict, {**files, "record.json": folder / RECORD})
+
+
+def adopt(out: Path, plan_file: Path, work: Path) -> str:
+    """Make the run folder of a run that had no front door, from its plan and work folder.
+
+    Parameters
+    ----------
+    out : Path
+        The output folder.
+    plan_file : Path
+        The plan that the pipeline ran.
+    work : Path
+        Nextflow's work folder.
+
+    Returns
+    -------
+    str
+        The run's id.
+    """
+    lines = plan.read(plan_file)
+    head = next(lines)
+    folder = layout.run_folder(out, names.name(head["run"]))
+    folder.mkdir(parents=True, exist_ok=True)
+    identities: dict[str, str] = {}
+    with (folder / "manifest.jsonl").open("w", encoding="utf-8") as file:
+        wanted = {"schema_version": 1} | {
+            key: head[key] for key in ("lane", "dataset", "generated_by")
+        }
+        file.write(json.dumps(wanted, ensure_ascii=False) + "\n")
+        for entry in lines:
+            file.write(json.dumps(entry["unit"], ensure_ascii=False) + "\n")
+            if "identity" in entry:
+                identities[entry["unit"]["id"]] = entry["identity"]
+    save.write_bytes(folder / "plan.jsonl", plan_file.read_bytes())
+    began = datetime.fromisoformat(head["started"]).timestamp()
+    found = save_all(out, head["run"], work, began)
+    keep_failures(out, found, identities, work)
+    facts = {"run": head["run"], "started": head["started"], "finished": runs.now()}
+    engine = {"engine": "nextflow", "command": "nextflow run main.nf", "interrupted": False}
+    save.write_json(folder / "run.json", facts | engine)
+    return str(head["run"])

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from cohortflow.core.manifest import Unit
-from cohortflow.core.outcome import Category, Failure
+from cohortflow.core.marker import Marker
+from cohortflow.core.outcome import Category, Failure, one_line
 from cohortflow.core.reporting import clean as cleaning
 from cohortflow.core.reporting import files, judge, page, read
 from cohortflow.core.reporting.state import (
     COMPLETE,
     Attempt,
     BatchState,
-    Marker,
     RunInfo,
     Status,
     UnitState,
@@ -36,6 +36,8 @@ class Summary:
         Number of units by status.
     report : Path
         The page for people.
+    problems : tuple of str
+        One line a unit that is not complete.
     warnings : tuple of str
         What could not be read.
     """
@@ -43,6 +45,7 @@ class Summary:
     run: str
     counts: dict[str, int]
     report: Path
+    problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -63,7 +66,8 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary as a JSON value."""
-        return asdict(self) | {"report": str(self.report), "warnings": list(self.warnings)}
+        lists = {"problems": list(self.problems), "warnings": list(self.warnings)}
+        return asdict(self) | {"report": str(self.report)} | lists
 
 
 def build(out: Path, run: str | None = None) -> Summary:
@@ -95,7 +99,17 @@ def build(out: Path, run: str | None = None) -> Summary:
 def summary(out: Path, state: BatchState) -> Summary:
     """Return a state in short."""
     counts = {str(status): count for status, count in state.counts().items()}
-    return Summary(state.run.id, counts, out / "report.html", state.warnings)
+    problems = tuple(_problem(unit) for unit in state.incomplete())
+    return Summary(state.run.id, counts, out / "report.html", problems, state.warnings)
+
+
+def _problem(unit: UnitState) -> str:
+    """Return one line on a unit: what is wrong and what to do."""
+    verdict = unit.verdict
+    what = f"{verdict.category} {unit.id}" if verdict.category else f"NOT RUN {unit.id}"
+    chosen = [" ".join(choice.values()) for choice in unit.choices]
+    choices = f" ({'; '.join(chosen)})" if chosen else ""
+    return one_line(f"{what} {verdict.message}{choices}: {verdict.remedy}")
 
 
 def collect(out: Path, run: str | None = None) -> BatchState:
@@ -154,13 +168,11 @@ def _planned(
     clean: cleaning.Clean,
 ) -> UnitState:
     folder = out / unit.folder
-    marker = read.marker(folder) if _inside(unit.folder) else None
-    if isinstance(marker, Marker) and marker.unit != unit.id:
-        marker = "damaged"
+    marker = read.marker(folder, unit.id) if _inside(unit.folder) else None
     if decision == "invalid":
         verdict = judge.excluded(unit.excluded)
     else:
-        verdict = judge.verdict(decision, marker, attempts, run)
+        verdict = judge.verdict(decision, reason, marker, attempts, run)
     verdict = replace(
         verdict, message=_clean(verdict.message, clean), remedy=_clean(verdict.remedy, clean)
     )
@@ -212,7 +224,8 @@ def _earlier(out: Path, folder: str, run: RunInfo, clean: cleaning.Clean) -> Uni
     }
     if not isinstance(marker, Marker):
         name = folder.replace("/", "_")
-        return UnitState(name, folder, entities, judge.damaged(), EARLIER)
+        verdict = judge.damaged(clean(marker or "its marker is gone"))
+        return UnitState(name, folder, entities, verdict, EARLIER)
     return UnitState(
         id=clean(marker.unit),
         folder=folder,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import json
 import os
 import shutil
@@ -9,7 +11,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 def fsync_path(path: Path) -> None:
@@ -21,8 +26,9 @@ def fsync_path(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file by an atomic rename, flushed to the device.
+@contextmanager
+def file(path: Path) -> Iterator[IO[bytes]]:
+    """Give an open file to fill; it replaces the target, flushed, when the block ends well.
 
     Raises
     ------
@@ -31,16 +37,22 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o666 & ~_umask())
+        with os.fdopen(descriptor, "wb") as writer:
+            yield writer
+            writer.flush()
+            os.fchmod(writer.fileno(), 0o666 & ~_umask())
+            os.fsync(writer.fileno())
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
     fsync_path(path.parent)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file by an atomic rename, flushed to the device."""
+    with file(path) as writer:
+        writer.write(content)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -77,10 +89,32 @@ def folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         partial.chmod(0o777 & ~_umask())
         yield partial
         if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
+            exchange(partial, target)
+        else:
+            partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Exchange two folders atomically, or one after the other where the filesystem cannot.
+
+    Without `renameat2` there is a moment in which `other` is not there: it is then beside `one`,
+    with `.old` at the end of its name.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    done = libc.renameat2(
+        _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE
+    )
+    if done == 0:
+        return
+    code = ctypes.get_errno()
+    if code not in {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}:
+        raise OSError(code, os.strerror(code), str(other))
+    aside = one.with_name(f"{one.name}.old")
+    other.rename(aside)
+    one.rename(other)
+    aside.rename(one)
 
 
 def _umask() -> int:

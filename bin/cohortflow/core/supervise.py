@@ -21,6 +21,8 @@ RECORD = ".supervise.json"
 GRACE = 30.0
 TIMEOUT = 124
 KILLED = 137
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
 _INTERVAL = 1.0
 _PR_SET_CHILD_SUBREAPER = 36
 _ENDING = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2}
@@ -75,7 +77,8 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: str) -> 
     -------
     int
         The command's exit status; 124 after its time limit, 137 after its memory limit, 128 + n
-        when signal n ended it or the supervisor.
+        when signal n ended it or the supervisor; 126 or 127, as a shell says, when it could not
+        be started.
     """
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     waited = _ENDING | {signal.SIGCHLD}
@@ -86,21 +89,27 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: str) -> 
     record = _record(environment)
     _write(record, folder)
     begin = time.monotonic()
-    child = os.posix_spawnp(
-        command[0],
-        list(command),
-        dict(environment),
-        setsigmask=[],
-        setsigdef=[*_ENDING, signal.SIGPIPE],
-    )
-    status = _watch(child, limits(environment), record, begin)
+    try:
+        child = os.posix_spawnp(
+            command[0],
+            list(command),
+            dict(environment),
+            setsigmask=[],
+            setsigdef=[*_ENDING, signal.SIGPIPE],
+        )
+    except OSError as error:
+        os.write(2, f"core-supervise: {command[0]}: {error.strerror}\n".encode())
+        record.exit = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+        _write(record, folder)
+        return record.exit
+    status = _watch(child, limits(environment), record, begin, folder)
     record.exit = status
     record.seconds = round(time.monotonic() - begin, 3)
     _write(record, folder)
     return status
 
 
-def _watch(child: int, limit: Limits, record: Record, begin: float) -> int:
+def _watch(child: int, limit: Limits, record: Record, begin: float, folder: str) -> int:
     """Wait for the child within its limits; return the exit status to report."""
     status: int | None = None
     while status is None:
@@ -113,6 +122,7 @@ def _watch(child: int, limit: Limits, record: Record, begin: float) -> int:
         info = signal.sigtimedwait(_ENDING | {signal.SIGCHLD}, left)
         if info is not None and info.si_signo in _ENDING:
             record.reason, record.signal = "signal", signal.Signals(info.si_signo).name
+            _write(record, folder)  # now: who reads the record may not wait for the end
             end_all(limit.grace)
             return 128 + info.si_signo
         used = memory_used()
@@ -171,7 +181,7 @@ def _signal_all(number: int) -> None:
     for pid in descendants(os.getpid()):
         try:
             os.kill(pid, number)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):
             continue
 
 
@@ -234,6 +244,7 @@ def _write(record: Record, folder: str) -> None:
 
 def _number(text: str | None) -> float | None:
     try:
-        return float(text) if text else None
+        value = float(text) if text else None
     except ValueError:
         return None
+    return value if value is not None and abs(value) < float("inf") else None

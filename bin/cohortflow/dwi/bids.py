@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cohortflow.core import names
@@ -141,7 +141,9 @@ def _integer(text: str) -> bool:
     return text.isascii() and text.isdecimal() and (text == "0" or not text.startswith("0"))
 
 
-def sidecar(image: str, extension: str, levels: Iterable[tuple[str, Iterable[str]]]) -> str | None:
+def sidecar(
+    image: str, extension: str, levels: Iterable[tuple[str, Collection[str]]]
+) -> str | None:
     """Find the sidecar that applies to an image by BIDS' inheritance principle.
 
     Parameters
@@ -151,7 +153,8 @@ def sidecar(image: str, extension: str, levels: Iterable[tuple[str, Iterable[str
     extension : str
         For example ``.bval``.
     levels : iterable of (folder, file names)
-        From the image's folder up to the study's; consumed no further than needed.
+        From the image's folder up to the study's; consumed no further than needed. An image
+        whose name is not of BIDS' form has sidecars of its own name, in its folder, only.
 
     Returns
     -------
@@ -165,14 +168,13 @@ def sidecar(image: str, extension: str, levels: Iterable[tuple[str, Iterable[str
         DATA_INVALID when two sidecars of a folder apply equally.
     """
     own = parse(image)
-    if own is None:
-        return None
-    exact = image.removesuffix(own.extension) + extension
+    exact = stem(image) + extension
     for folder, files in levels:
-        listed = files if isinstance(files, (set, frozenset, dict)) else set(files)
-        if exact in listed:
+        if exact in files:
             return f"{folder}/{exact}"
-        found = [(len(name.entities), file) for file, name in _applying(listed, own, extension)]
+        if own is None:
+            return None
+        found = [(len(name.entities), file) for file, name in _applying(files, own, extension)]
         if found:
             most = max(found)[0]
             best = sorted(file for count, file in found if count == most)
@@ -186,7 +188,12 @@ def sidecar(image: str, extension: str, levels: Iterable[tuple[str, Iterable[str
     return None
 
 
-def _applying(files: Iterable[str], image: Name, extension: str) -> Iterable[tuple[str, Name]]:
+def stem(image: str) -> str:
+    """Return an image's file name without ``.nii`` or ``.nii.gz``."""
+    return image.removesuffix(".gz").removesuffix(".nii")
+
+
+def _applying(files: Iterable[str], image: Name, extension: str) -> Iterator[tuple[str, Name]]:
     for file in files:
         if file.endswith(f"{image.suffix}{extension}"):
             name = parse(file)

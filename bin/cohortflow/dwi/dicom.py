@@ -182,13 +182,18 @@ def read_dataset(path: str, tags: Iterable[int] | None = None) -> Any:  # noqa: 
     Failure
         DATA_INVALID when a compressed file unpacks to more than `UNPACKED_LIMIT`.
     """
+    with warnings.catch_warnings(), unpacked(path) as file:
+        warnings.simplefilter("ignore")
+        return read_until_pixels(file, tags)
+
+
+def read_until_pixels(file: Any, tags: Iterable[int] | None) -> Any:  # noqa: ANN401
+    """Read a dataset from an open file and leave the file where the pixel data begin."""
     from pydicom.filereader import read_partial
     from pydicom.tag import Tag
 
     keep = None if tags is None else [Tag(tag) for tag in tags]
-    with warnings.catch_warnings(), unpacked(path) as file:
-        warnings.simplefilter("ignore")
-        return read_partial(file, _at_pixels, force=True, specific_tags=keep)
+    return read_partial(file, _at_pixels, force=True, specific_tags=keep)
 
 
 def _at_pixels(tag: Any, vr: str | None, length: int) -> bool:  # noqa: ANN401

@@ -24,12 +24,9 @@ def status(path: str) -> os.stat_result:
         not fetched; PERMISSION when its folder may not be searched.
     """
     try:
-        found = os.stat(path)  # noqa: PTH116 - this is called for every file of a study
+        return os.stat(path)  # noqa: PTH116 - this is called for every file of a study
     except OSError as error:
         raise missing(path, error) from None
-    if found.st_size < 512 and found.st_size and _is_pointer(path):
-        raise _fetch(path)
-    return found
 
 
 def missing(path: str, error: OSError) -> Failure:
@@ -57,13 +54,17 @@ def _fetch(path: str) -> Failure:
     )
 
 
-def _is_pointer(path: str) -> bool:
-    """Tell whether a file is an unlocked git-annex file without its content."""
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            return file.read(len(_POINTER)) == _POINTER
-    except OSError:
-        return False  # whoever reads the content says what is wrong
+def refuse_pointer(path: str) -> None:
+    """Explain a file that could not be read: an unlocked git-annex file without its content.
+
+    Raises
+    ------
+    Failure
+        INPUT_MISSING when it is one.
+    """
+    with open(path, "rb") as file:  # noqa: PTH123
+        if file.read(len(_POINTER)) == _POINTER:
+            raise _fetch(path)
 
 
 def one(role: str, path: str) -> Input:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cohortflow.core.outcome import Category, Failure, failure_of
+from cohortflow.dwi.dicom_series import Series
 
 ENTITIES = {
     "subject": "sub",
@@ -27,12 +28,8 @@ ENTITIES = {
 }
 """Names of entities in a filter, and their keys in file names."""
 
-SERIES_FILTERS = {
-    "SeriesInstanceUID": "uid",
-    "SeriesDescription": "description",
-    "SeriesNumber": "number",
-}
-"""Names in a filter that choose among DICOM series, and the series' attributes."""
+SERIES_FILTERS = ("SeriesInstanceUID", "SeriesDescription", "SeriesNumber")
+"""Names in a filter that choose among DICOM series."""
 
 _FIXED = {"datatype": "dwi", "suffix": "dwi"}
 
@@ -113,7 +110,22 @@ def _equal(key: str, have: str | None, wanted: object) -> bool:
         return any(_equal(key, have, one) for one in wanted)
     if wanted is None or have is None:
         return wanted is have
-    text = str(wanted).removeprefix(f"{key}-")
+    text = str(wanted).removeprefix(f"{key}-") if key else str(wanted)
     if key in ("run", "echo", "flip", "inv") and text.isdecimal() and have.isdecimal():
         return int(text) == int(have)
     return text == have
+
+
+def matches_series(series: Series, query: Mapping[str, Any]) -> bool:
+    """Tell whether a DICOM series is one that a query asks for."""
+    have = {
+        "SeriesInstanceUID": series.uid,
+        "SeriesDescription": series.description,
+        "SeriesNumber": series.number,
+    }
+    return all(_equal("", have[name], query[name]) for name in SERIES_FILTERS if name in query)
+
+
+def matches_unit(entities: Mapping[str, str], query: Mapping[str, Any]) -> bool:
+    """Tell whether a query wants a subject and session."""
+    return matches(entities, {k: v for k, v in query.items() if k in ("subject", "session")})

@@ -140,7 +140,7 @@ def check_tensor(gradients: Gradients, names: str) -> None:
             f"{gradients.bvals.min():g}",
             "add a b=0 volume or exclude the series",
         )
-    found = directions(gradients)
+    found = directions(gradients, 6)
     if found < 6:
         raise _bad(
             f"{names}: {found} distinct diffusion directions, a tensor needs 6",
@@ -150,19 +150,28 @@ def check_tensor(gradients: Gradients, names: str) -> None:
     design = np.stack([x * x, y * y, z * z, x * y, x * z, y * z], axis=1)
     if np.linalg.matrix_rank(design, tol=0.05) < 6:
         raise _bad(
-            f"{names}: the {found} diffusion directions do not determine a tensor",
+            f"{names}: the {directions(gradients)} diffusion directions do not determine a tensor",
             "exclude the series; its directions lie on one cone or plane",
         )
 
 
-def directions(gradients: Gradients) -> int:
-    """Count the distinct axes of the diffusion-weighted volumes (g and -g are one axis)."""
+def directions(gradients: Gradients, enough: int | None = None) -> int:
+    """Count the distinct axes of the diffusion-weighted volumes (g and -g are one axis).
+
+    Parameters
+    ----------
+    gradients : Gradients
+    enough : int, optional
+        Stop counting there.
+    """
     weighted = gradients.bvecs[~gradients.b0]
     length = np.sqrt((weighted * weighted).sum(axis=1))
     unit = weighted[length > 0] / length[length > 0, None]
     left = np.ones(len(unit), dtype=bool)
     count = 0
     for index, vector in enumerate(unit):
+        if count == enough:
+            break
         if left[index]:
             count += 1
             left &= np.abs(unit @ vector) < _SAME_AXIS

@@ -70,8 +70,15 @@ def header(path: Path) -> Header:
         INPUT_MISSING or PERMISSION when the file cannot be opened, DATA_INVALID when it is not
         a NIfTI image of numbers.
     """
-    with _failures(path), _open(path) as file:
-        return _parse(file.read(540), path)
+    with _failures(path):
+        with path.open("rb", buffering=0) as raw:
+            start = raw.read(2048)
+        if _compressed(path) and start[:2] == b"\x1f\x8b":  # twice as fast as the gzip module
+            start = zlib.decompressobj(31).decompress(start, 540)
+        if len(start) < 540:
+            with _open(path) as file:
+                start = file.read(540)
+        return _parse(start, path)
 
 
 def load(path: Path, dimensions: int = 4) -> tuple[NDArray[np.float32], nib.Nifti1Image]:

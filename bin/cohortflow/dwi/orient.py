@@ -1,11 +1,12 @@
 """Find out whether the b-vectors are flipped or swapped against the image.
 
 White matter continues along its own direction: one step from a voxel along its principal
-direction lands on a voxel of white matter with nearly the same direction. Flipped or swapped
-b-vectors break that. The idea is Jeurissen et al. 2014 (doi:10.1016/j.media.2014.05.012) and
-the fibre coherence index of Schilling et al. 2019 (doi:10.1016/j.mri.2019.02.016); the score
-here is a local one and needs neither tractography nor another fit, since permuting or flipping
-the b-vectors does just the same to the tensor's eigenvectors.
+direction lands on a voxel of white matter with nearly the same direction and FA. Flipped or
+swapped b-vectors break that. The idea is Jeurissen et al. 2014
+(doi:10.1016/j.media.2014.05.012) and the fibre coherence index of Schilling et al. 2019
+(doi:10.1016/j.mri.2019.02.016); the score here is a local one and needs neither tractography
+nor another fit, since permuting or flipping the b-vectors does just the same to the tensor's
+eigenvectors.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ FA_WHITE_MATTER = 0.3
 MINIMUM_VOXELS = 300
 MINIMUM_Z = 4.0
 """Least ratio of the mean gain over blocks of voxels to its standard error."""
-MINIMUM_GAIN = 0.03
+MINIMUM_GAIN = 0.02
 """Least gain of coherence, relative to the coherence as given."""
 
 _SHARPNESS = 8  # exponent of the cosine of direction and step: half weight at 24 degrees
+_FA_SPREAD = 0.1  # of neighbours on one fibre
 _BLOCK = 6  # voxels; neighbours' gains are not independent, distant blocks' nearly are
 _SIGNS = ((1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1))
 _STEPS = np.array([o for o in itertools.product((-1, 0, 1), repeat=3) if o > (0, 0, 0)])
@@ -135,8 +137,8 @@ def check(
     places = np.argwhere(white)
     if not len(places):
         return Orientation("as given", "x, y, z", 0.0, 0.0, 0.0, False, 0)
-    support = _support(principal[white].astype(np.float32), white, np.asarray(steps))
     weight = fa[white].astype(np.float64)
+    support = _support(principal[white].astype(np.float32), weight, white, np.asarray(steps))
     scores = support @ weight / weight.sum()
     best = int(np.argmax(scores))
     other = int(np.argsort(scores, kind="stable")[-2]) if best == 0 else 0
@@ -160,16 +162,18 @@ def check(
     )
 
 
-def _support(directions: NDArray[np.float32], white: NDArray[np.bool_], steps: Array) -> Array:
+def _support(
+    directions: NDArray[np.float32], fa: Array, white: NDArray[np.bool_], steps: Array
+) -> Array:
     """Return for each arrangement and voxel how well its fibre continues, shape (24, voxels).
 
     It is the mean, over the 26 neighbours weighted by how well the step to each lies along the
-    voxel's direction, of the squared cosine of both directions; 0 for a neighbour that is not
-    white matter.
+    voxel's direction, of the likeness of both: the squared cosine of their directions times a
+    Gaussian of the difference of their FA; 0 for a neighbour that is not white matter.
     """
     unit = _STEPS * steps
     unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
-    pairs = list(_pairs(directions, white))
+    pairs = _pairs(directions, fa, white)
     result = np.empty((len(ARRANGEMENTS), len(directions)))
     for row, arrangement in enumerate(ARRANGEMENTS):
         # correcting the directions by the inverse is the same as turning the steps
@@ -185,9 +189,9 @@ def _support(directions: NDArray[np.float32], white: NDArray[np.bool_], steps: A
 
 
 def _pairs(
-    directions: NDArray[np.float32], white: NDArray[np.bool_]
-) -> list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]]:
-    """Return, for each of the 13 steps, the voxels that it joins and their squared cosine."""
+    directions: NDArray[np.float32], fa: Array, white: NDArray[np.bool_]
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp], Array]]:
+    """Return, for each of the 13 steps, the voxels that it joins and their likeness."""
     index = np.full(np.array(white.shape) + 2, -1, dtype=np.intp)
     index[1:-1, 1:-1, 1:-1][white] = np.arange(len(directions))
     inside = np.argwhere(white) + 1
@@ -197,5 +201,6 @@ def _pairs(
         first = np.flatnonzero(second >= 0)
         second = second[first]
         cosine = np.einsum("ij,ij->i", directions[first], directions[second])
-        result.append((first, second, cosine * cosine))
+        apart = (fa[first] - fa[second]) / _FA_SPREAD
+        result.append((first, second, cosine * cosine * np.exp(-apart * apart)))
     return result

@@ -101,19 +101,20 @@ def compute(data: Series, mask: NDArray[np.bool_]) -> Maps:
     principal = np.zeros((*grid, 3), np.float32)
     unphysical = np.zeros(grid, dtype=bool)
     for level in np.flatnonzero(mask.any(axis=(0, 1))):
-        where = (*np.nonzero(mask[..., level]), np.intp(level))
+        inside = mask[:, :, level]
+        where = (*np.nonzero(inside), np.full(int(inside.sum()), level))
         signal = data.data[where]
         parameters = fit.fit(signal, matrix)
-        failed = ~np.isfinite(parameters).all(axis=1)
+        failed = np.asarray(~np.isfinite(parameters).all(axis=1))
         parameters[failed] = 0
         values, vectors = np.linalg.eigh(fit.tensors(parameters))
-        unphysical[where] = failed | (values[:, 0] < 0)
+        unphysical[where] = np.logical_or(failed, values[:, 0] < 0)
         values = np.clip(values, 0, None)
         fa[where] = anisotropy(values)
         md[where] = values.mean(axis=1) / 1000
         ad[where] = values[:, 2] / 1000
         rd[where] = values[:, :2].mean(axis=1) / 1000
-        principal[where] = np.where(failed[:, None], 0, vectors[:, :, 2])
+        principal[where] = np.where(failed[:, np.newaxis], 0, vectors[:, :, 2])
         misfit[where] = np.where(failed, 0, fit.residual(signal, matrix, parameters))
     return Maps(fa, md, ad, rd, principal, misfit, unphysical)
 
@@ -122,7 +123,8 @@ def anisotropy(values: Array) -> Array:
     """Return the fractional anisotropy (Basser, Pierpaoli 1996) of eigenvalues (voxels, 3)."""
     spread = values - values.mean(axis=1, keepdims=True)
     size = (values * values).sum(axis=1)
-    return np.sqrt(1.5 * (spread * spread).sum(axis=1) / np.where(size > 0, size, 1))
+    ratio = 1.5 * (spread * spread).sum(axis=1) / np.where(size > 0, size, 1)
+    return np.asarray(np.sqrt(ratio))
 
 
 def fsl_signs(affine: Array) -> Array:
@@ -270,7 +272,11 @@ def draw(
     """Draw FA, colour FA and MD."""
     fa, md = numbers["fa_mean_white_matter"], numbers["md_mean_white_matter"]
     told = numbers["gradient_orientation"]
-    parts = [f"white matter: FA {fa:.3f}, MD {md:.2e} mm²/s"] if fa and md else []
+    parts = (
+        [f"white matter: FA {float(fa):.3f}, MD {1000 * float(md):.3f}e-3 mm2/s"]
+        if fa and md
+        else []
+    )
     parts += [f"b-vectors: {told}"] if told else ["b-vectors: not checked"]
     return mosaic.draw(
         f"{data.prefix}: tensor maps",
@@ -278,7 +284,7 @@ def draw(
         [
             mosaic.Row("FA", maps.fa, 1.0, ("0", "1")),
             mosaic.Row("colour FA: red left-right, green front-back, blue up-down", colour),
-            mosaic.Row("MD", maps.md, 3e-3, ("0", "3e-3 mm²/s"), palette="heat"),
+            mosaic.Row("MD", maps.md, 3e-3, ("0", "3e-3 mm2/s"), palette="heat"),
         ],
         mask,
         data.affine,

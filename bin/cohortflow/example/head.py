@@ -52,6 +52,11 @@ class Template:
         negative inside.
     shape_to_voxel : ndarray (4, 4)
         Template mm to indices of `outside` and `hull`.
+    edges : ndarray (i, j, k, 6) float32
+        Structure tensor of `fa` (xx, xy, xz, yy, yz, zz), FA2/mm2, on half its grid: across
+        which directions anisotropy changes.
+    edges_to_voxel : ndarray (4, 4)
+        Template mm to indices of `edges`.
     """
 
     fa: NDArray[np.float32]
@@ -59,6 +64,8 @@ class Template:
     outside: NDArray[np.float32]
     hull: NDArray[np.float32]
     shape_to_voxel: Array
+    edges: NDArray[np.float32]
+    edges_to_voxel: Array
 
 
 def template_path() -> Path:
@@ -99,9 +106,32 @@ def _load(path: Path) -> Template:
     brain = ndimage.binary_fill_holes(_close(brain, 7.5 / size))
     hull = _close(brain, 30 / size)
     to_voxel = np.linalg.inv(image.affine)
-    shape_to_voxel = np.diag([0.5, 0.5, 0.5, 1.0]) @ to_voxel
+    half = np.diag([0.5, 0.5, 0.5, 1.0]) @ to_voxel
+    shape_to_voxel = half.copy()
     shape_to_voxel[:3, 3] += pad
-    return Template(fa, to_voxel, _surface(brain, size), _surface(hull, size), shape_to_voxel)
+    outlines = _surface(brain, size), _surface(hull, size)
+    return Template(fa, to_voxel, *outlines, shape_to_voxel, _structure(fa, size / 2), half)
+
+
+def _structure(fa: NDArray[np.float32], size: float) -> NDArray[np.float32]:
+    """Return the structure tensor of FA (voxels of `size` mm) on every second voxel."""
+    slopes = [
+        ndimage.gaussian_filter(fa, 1.2 / size, order=[int(i == axis) for i in range(3)])
+        for axis in range(3)
+    ]
+    slopes = [slope[::2, ::2, ::2] / size for slope in slopes]
+    pairs = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+    products = [ndimage.gaussian_filter(slopes[i] * slopes[j], 1.25 / size) for i, j in pairs]
+    return np.stack(products, axis=-1).astype(np.float32)
+
+
+def edges_at(template: Template, points: Array) -> Array:
+    """Return the structure tensor of FA at template mm (n, 3), as (n, 3, 3) of trace 1."""
+    columns = [_sample(template.edges[..., k], template.edges_to_voxel, points) for k in range(6)]
+    full = np.stack([columns[k] for k in (0, 1, 2, 1, 3, 4, 2, 4, 5)], axis=1)
+    matrices = full.reshape(-1, 3, 3)
+    trace = np.trace(matrices, axis1=1, axis2=2)
+    return np.asarray(matrices / (trace[:, None, None] + 1e-5))
 
 
 def _close(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:

@@ -237,10 +237,11 @@ def _anatomy(shape: tuple[int, int, int], affine: Array, warp: head.Warp) -> _Tr
     index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1).reshape(-1, 3)
     world = index @ affine[:3, :3].T + affine[:3, 3]
     points = warp(world)
-    tissue, white, template_fa = head.tissues(head.load_template(), points)
+    template = head.load_template()
+    tissue, white, template_fa = head.tissues(template, points)
     brain = tissue >= Tissue.CSF
     solid = np.flatnonzero(tissue >= Tissue.GREY)
-    fibres = tracts.field(points[solid])
+    fibres = tracts.field(points[solid], head.edges_at(template, points[solid]))
     inside = {name: _spread(mask, solid, len(world)) for name, mask in fibres.inside.items()}
     values = np.zeros((3, len(world)))  # S0, MD, FA
     for kind in Tissue:

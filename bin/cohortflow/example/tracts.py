@@ -19,7 +19,9 @@ from scipy.spatial import cKDTree
 Array = NDArray[np.floating]
 
 #: Half width of one drawn fibre, mm: a voxel centre this near to a curve belongs to the tract.
-REACH = 2.4
+REACH = 2.2
+#: How strongly directions outside the tracts keep to ridges of FA.
+RIDGE = 3.0
 #: Distance between the points of a drawn fibre, mm.
 STEP = 1.5
 
@@ -84,7 +86,7 @@ _TRUNK = np.array(
 )
 # Foot, hand and face area: where the right tract ends, x, y, z, half width along y.
 _MOTOR = np.array(
-    [[6, -30, 68, 5], [17, -27, 66, 5], [29, -24, 60, 5], [40, -16, 52, 5], [50, -8, 38, 5.0]]
+    [[6, -30, 68, 3], [17, -27, 66, 3], [29, -24, 60, 3], [40, -16, 52, 3], [50, -8, 38, 3.0]]
 )
 
 
@@ -110,14 +112,14 @@ def corticospinal_right() -> Bundle:
 # Midline of the callosum, rostrum to splenium: y, z; and how far each part's fibres reach, x, y, z.
 _CALLOSUM = np.array(
     [
-        [20, -2, 15, 45, -6],
-        [29, 6, 20, 58, 8],
-        [22, 15, 22, 46, 34],
-        [2, 22, 24, 10, 54],
-        [-18, 22, 25, -20, 58],
-        [-33, 15, 25, -50, 50],
-        [-37, 10, 26, -74, 20],
-        [-34, 5, 26, -82, 4.0],
+        [20, -2, 12, 36, -5],
+        [29, 6, 17, 50, 8],
+        [22, 15, 17, 40, 28],
+        [2, 22, 20, 8, 44],
+        [-18, 22, 21, -20, 46],
+        [-33, 15, 22, -46, 40],
+        [-37, 10, 25, -66, 18],
+        [-34, 5, 25, -76, 4.0],
     ]
 )
 
@@ -128,7 +130,7 @@ def callosum() -> Bundle:
     fibres = []
     for place in np.linspace(0, 1, 80):
         y, z, far_x, far_y, far_z = part(place)
-        for depth in (-2.0, 0.0, 2.0):
+        for depth in (-1.2, 1.2):
             inward = np.array([0.0, -6 - y, 4 - z])
             inward *= depth / np.linalg.norm(inward)
             middle = np.array([0, y, z]) + inward
@@ -210,22 +212,25 @@ def _trees() -> Mapping[str, cKDTree[Any, Any]]:
     return trees
 
 
-def field(points: Array) -> Field:
+def field(points: Array, edges: Array) -> Field:
     """Say which tract holds each point, and where its fibres go.
 
     Parameters
     ----------
     points : ndarray (n, 3)
         Template mm.
+    edges : ndarray (n, 3, 3)
+        Structure tensor of FA at the points, trace 1.
 
     Returns
     -------
     Field
-        The direction in a tract is that of the tract's nearest fibres; elsewhere it is the
-        distance-weighted mean (as dyads) of all fibres near by.
+        The direction in a tract is that of the tract's nearest fibres. Elsewhere it is the
+        distance-weighted mean (as dyads) of all fibres near by, turned to where FA changes
+        least: a bundle is a ridge of FA, and its fibres run along the ridge.
     """
     trees, drawn = _trees(), bundles()
-    directions = _mean_direction(points, trees["all"], join(list(drawn.values())), 24, 4.0)
+    directions = _mean_direction(points, trees["all"], join(list(drawn.values())), 24, 4.0, edges)
     inside: dict[str, NDArray[np.bool_]] = {}
     taken = np.zeros(len(points), bool)
     for name in ("callosum", "cst_left", "cst_right"):
@@ -245,13 +250,21 @@ def field(points: Array) -> Field:
 
 
 def _mean_direction(
-    points: Array, tree: cKDTree[Any, Any], bundle: Bundle, near: int, width: float
+    points: Array,
+    tree: cKDTree[Any, Any],
+    bundle: Bundle,
+    near: int,
+    width: float,
+    edges: Array | None = None,
 ) -> Array:
     """Average the directions of the nearest fibre points as dyads, weighted by distance (mm)."""
     if not len(points):
         return np.zeros((0, 3))
     distance, index = map(np.asarray, tree.query(points, k=near))
     weight = np.exp(-(distance**2 - distance[:, :1] ** 2) / (2 * width**2))
+    weight /= weight.sum(axis=1, keepdims=True)
     tangents = bundle.tangents[index]
     dyads = np.einsum("nk,nki,nkj->nij", weight, tangents, tangents)
+    if edges is not None:
+        dyads -= RIDGE * edges
     return np.asarray(np.linalg.eigh(dyads)[1][:, :, 2])

@@ -9,7 +9,7 @@ from pathlib import Path
 from cohortflow import __version__
 from cohortflow.core import importers
 from cohortflow.core.lanes import Lane, Selection
-from cohortflow.core.manifest import Header, Unit
+from cohortflow.core.manifest import Excluded, Header, Unit
 from cohortflow.core.outcome import Category, Failure
 
 
@@ -73,7 +73,24 @@ def units(
             f"{manifest} is of lane {header.lane}, not {lane.name}",
             f"run `cohortflow run {header.lane}`",
         )
-    return header, (unit for unit in found if _wanted(unit, chosen))
+    wanted = (unit for unit in found if _wanted(unit, chosen))
+    return header, (_fresh(unit, lane, Path(header.dataset)) for unit in wanted)
+
+
+def _fresh(unit: Unit, lane: Lane, study: Path) -> Unit:
+    """Look at a manifest's unit again: sizes and times may be old, and what was wrong mended."""
+    try:
+        if unit.inputs:
+            return lane.complete(unit.model_copy(update={"excluded": None}), study)
+        subject, session = unit.entities.get("subject"), unit.entities.get("session")
+        chosen = Selection((subject,) if subject else (), (session,) if session else ())
+        found = lane.discover(study, chosen)
+        return next((other for other in found if other.id == unit.id), unit)
+    except Failure as failure:
+        excluded = Excluded(
+            category=failure.category, message=failure.message, remedy=failure.remedy
+        )
+        return unit.model_copy(update={"excluded": excluded})
 
 
 def _wanted(unit: Unit, chosen: Selection) -> bool:

@@ -50,9 +50,10 @@ def strip(name: str, points: Sequence[Point], spread: Spread) -> Markup:
     text = f"{name}: {len(points)} units, median {number(spread.middle)}"
     labels, rows = _labels(outliers, spread.middle, x)
     top = ROW * rows
-    opening = '<svg viewBox="0 {} {} {}" role="img" aria-label="{}">'
     parts = [
-        Markup(opening).format(-top, WIDTH, HEIGHT + top, text),
+        Markup('<svg viewBox="0 {} {} {}" role="img" aria-label="{}">').format(
+            -top, WIDTH, HEIGHT + top, text
+        ),
         _axis(low, high, x),
         _box(spread, [x(value) for _, value in inner], x) if boxed and inner else Markup(),
         _dots(inner, x) if len(inner) <= MOST_DOTS else Markup(),

@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,6 +18,7 @@ from cohortflow.core.reporting.judge import when
 from cohortflow.core.reporting.state import Attempt, BatchState, Status, UnitState, Value
 
 SCHEMA_VERSION = 1
+FAILED_BEFORE = "failed before"
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
@@ -142,10 +143,10 @@ def write_rerun(path: Path, state: BatchState) -> None:
         for unit in state.units:
             if unit.planned is None:
                 continue
-            # What discovery refused stays refused until a person edits it; what a step refused
-            # is tried again.
+            # What discovery refused stays refused until a person edits it; what a step refused,
+            # now or in an earlier run, is tried again.
             again = unit.planned.model_dump(mode="json", exclude_none=True)
-            if unit.status is not Status.INVALID:
+            if unit.status is not Status.INVALID or unit.reason == FAILED_BEFORE:
                 again.pop("excluded", None)
             file.write(f"{separator}  {json.dumps(again, ensure_ascii=False)}")
             separator = ",\n"
@@ -223,9 +224,3 @@ def _event(
         "message": message,
         "traceback": traceback,
     }
-
-
-def joined(values: Iterable[str]) -> str:
-    """Return words as one text, for example ``a, b and c``."""
-    *first, last = list(values) or [""]
-    return f"{', '.join(first)} and {last}" if first else last

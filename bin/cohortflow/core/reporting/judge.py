@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal
 
 from cohortflow.core.manifest import Excluded
+from cohortflow.core.marker import Marker
 from cohortflow.core.outcome import OUTCOMES, Category
-from cohortflow.core.reporting.state import Attempt, Marker, RunInfo, Status, Verdict
+from cohortflow.core.reporting.state import Attempt, RunInfo, Status, Verdict
 
 EPOCH = datetime.fromtimestamp(0, UTC)
-Damaged = Literal["damaged"]
+BEYOND = "beyond --limit"
 
 
 def when(text: str | None) -> datetime:
@@ -31,7 +31,11 @@ def excluded(reason: Excluded | None) -> Verdict:
 
 
 def verdict(
-    decision: str, marker: Marker | Damaged | None, attempts: tuple[Attempt, ...], run: RunInfo
+    decision: str,
+    reason: str,
+    marker: Marker | str | None,
+    attempts: tuple[Attempt, ...],
+    run: RunInfo,
 ) -> Verdict:
     """Decide a planned unit's status.
 
@@ -39,8 +43,10 @@ def verdict(
     ----------
     decision : str
         ``run`` or ``skip``, the plan's.
-    marker : Marker, "damaged" or None
-        The unit's completion marker as found now.
+    reason : str
+        The plan's.
+    marker : Marker, str or None
+        The unit's completion marker as found now; a text says what is wrong with it.
     attempts : tuple of Attempt
         This run's records of the unit, in order of time.
     run : RunInfo
@@ -50,22 +56,25 @@ def verdict(
         published = last.get("publish")
         if marker.run == run.id or (published is not None and published.category is None):
             return Verdict(Status.DONE)
-        if decision == "skip":
+        if decision == "skip" and reason != BEYOND:
             return Verdict(Status.SKIPPED)
     failed = [attempt for attempt in last.values() if attempt.category is not None]
     if failed:
         return _failed(max(failed, key=lambda attempt: when(attempt.started)), run)
-    if marker == "damaged":
-        return damaged()
+    if reason == BEYOND:
+        message, remedy = "left out by --limit", "run again without --limit"
+        return Verdict(Status.MISSING, None, message, remedy)
+    if isinstance(marker, str):
+        return damaged(marker)
     return _nothing(decision, attempts, run)
 
 
-def damaged() -> Verdict:
-    """Return the verdict on a unit whose marker cannot be read."""
+def damaged(reason: str) -> Verdict:
+    """Return the verdict on a unit whose marker or published files are not whole."""
     return Verdict(
         Status.FAILED,
         Category.SOFTWARE,
-        "the completion marker _done.json is damaged: its outputs cannot be trusted",
+        f"the published unit is damaged: {reason}",
         "run again: the unit is made again",
         "publish",
     )
@@ -109,4 +118,4 @@ def _nothing(decision: str, attempts: tuple[Attempt, ...], run: RunInfo) -> Verd
         if decision == "skip"
         else "planned, but the run holds no record of it"
     )
-    return Verdict(Status.MISSING, Category.LOST, message, remedy)
+    return Verdict(Status.MISSING, None, message, remedy)

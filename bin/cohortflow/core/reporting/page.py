@@ -23,7 +23,7 @@ from cohortflow.core.reporting.state import BatchState, Status, UnitState
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 ALL_DETAILED = 200
 MOST_COLUMNS = 8
-MOST_LISTED = 100
+MOST_LISTED = 25
 
 WORDS = {
     Status.DONE: ("done", "ran in this run, published"),
@@ -82,7 +82,6 @@ def render(state: BatchState) -> Iterator[str]:
         "chosen": chosen,
         "all_detailed": len(chosen) == len(state.units),
         "sections": (section(state, unit) for unit in state.units if unit.id in chosen),
-        "categories": OUTCOMES,
     }
     template = environment.get_template("report.html")
     stream = template.stream(context)
@@ -129,16 +128,9 @@ def statuses(state: BatchState) -> list[dict[str, Any]]:
     for status, count in counts.items():
         width = widths[status] * scale
         word, meaning = WORDS[status]
-        rows.append(
-            {
-                "status": str(status),
-                "word": word,
-                "meaning": meaning,
-                "count": count,
-                "x": round(left, 2),
-                "width": round(width, 2),
-            }  # fmt: skip
-        )
+        place = {"x": round(left, 2), "width": round(width, 2)}
+        named = {"status": str(status), "word": word, "meaning": meaning, "count": count}
+        rows.append(named | place)
         left += width
     return rows
 
@@ -182,15 +174,14 @@ def rerun_command(state: BatchState) -> str:
 
 def groups(state: BatchState) -> list[dict[str, Any]]:
     """Return the incomplete units by category, the most frequent first."""
-    by_category: dict[Category, list[UnitState]] = {}
+    by_category: dict[Category | None, list[UnitState]] = {}
     for unit in state.incomplete():
-        category = unit.verdict.category or Category.SOFTWARE
-        by_category.setdefault(category, []).append(unit)
-    order = sorted(by_category, key=lambda category: (-len(by_category[category]), category))
+        by_category.setdefault(unit.verdict.category, []).append(unit)
+    order = sorted(by_category, key=lambda name: (-len(by_category[name]), name or ""))
     return [
         {
-            "category": category,
-            "meaning": OUTCOMES[category].meaning,
+            "category": category or "NOT RUN",
+            "meaning": OUTCOMES[category].meaning if category else "The unit was not started.",
             "count": len(by_category[category]),
             "units": by_category[category][:MOST_LISTED],
             "more": by_category[category][MOST_LISTED:],

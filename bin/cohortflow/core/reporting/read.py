@@ -11,15 +11,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from cohortflow.core import marker as markers
 from cohortflow.core import names
 from cohortflow.core.manifest import Unit
+from cohortflow.core.marker import Marker
 from cohortflow.core.outcome import Category, Failure, category_of
 from cohortflow.core.reporting import clean as cleaning
-from cohortflow.core.reporting.judge import Damaged, when
-from cohortflow.core.reporting.state import Attempt, Marker, RunInfo, Value
+from cohortflow.core.reporting.judge import when
+from cohortflow.core.reporting.state import Attempt, RunInfo, Value
 
 RUNS = Path(".cohortflow") / "runs"
-MARKER = "_done.json"
+MARKER = markers.NAME
 MAX_JSON = 64 * 2**20
 
 
@@ -181,22 +183,23 @@ def _attempt(step: str, value: dict[str, Any], clean: cleaning.Clean) -> Attempt
     )
 
 
-def marker(folder: Path) -> Marker | Damaged | None:
-    """Return a unit's marker: None where there is none, ``damaged`` when it is not whole."""
-    if not (folder / MARKER).exists():
-        return None
-    value = read_object(folder / MARKER) or {}
-    timings = value.get("timings")
-    whole = all(isinstance(value.get(key), str) for key in ("unit", "run", "lane"))
-    if not whole or not isinstance(value.get("outputs"), list) or not isinstance(timings, dict):
-        return "damaged"
-    seconds = {str(step): _number(spent) for step, spent in timings.items()}
-    return Marker(
-        unit=value["unit"],
-        run=value["run"],
-        finished=_text(value.get("finished")) or None,
-        timings={step: spent for step, spent in seconds.items() if spent is not None},
-    )
+def marker(folder: Path, unit: str | None = None) -> Marker | str | None:
+    """Return a unit's marker; None where there is none, a text that says what is wrong with it.
+
+    Parameters
+    ----------
+    folder : Path
+        The unit's folder.
+    unit : str, optional
+        The unit that the marker must be of.
+    """
+    try:
+        found = markers.read(folder)
+    except OSError as error:
+        return f"{MARKER} cannot be read: {error.strerror}"
+    if isinstance(found, Marker) and unit is not None and found.unit != unit:
+        return f"{MARKER} is of unit {found.unit}"
+    return found
 
 
 def metrics(folder: Path, clean: cleaning.Clean) -> dict[str, Value]:

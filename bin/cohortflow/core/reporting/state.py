@@ -60,16 +60,6 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Marker:
-    """What the report needs of a unit's ``_done.json``."""
-
-    unit: str
-    run: str
-    finished: str | None
-    timings: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """Status of a unit with the reason that a person reads."""
 

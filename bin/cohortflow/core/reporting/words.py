@@ -7,12 +7,12 @@ from cohortflow.core.reporting.state import Value
 
 
 def number(value: Value) -> str:
-    """Return four significant digits, thousands set apart; words stay as they are.
+    r"""Return four significant digits, thousands set apart; words stay as they are.
 
     Examples
     --------
     >>> number(0.00071234), number(12345), number(None), number(1234.56)
-    ('0.0007123', '12\\u202f345', '', '1\\u202f235')
+    ('0.0007123', '12\u202f345', '', '1\u202f235')
     """
     if value is None:
         return ""
