@@ -8,7 +8,7 @@ include { CORE_PLAN    } from './modules/core/plan'
 include { CORE_PUBLISH } from './modules/core/publish'
 include { CORE_REPORT  } from './modules/core/report'
 include { DWI_DISCOVER } from './modules/dwi/discover'
-include { DWI          } from './modules/dwi'
+include { DWI          } from './modules/dwi.nf'
 
 // The units of a plan that run, as [id, unit]; `unit.line` is the plan's line itself.
 def units_to_run(plan) {

@@ -26,7 +26,7 @@ cause() {
     local text
     text=$(tail -c "+$(($1 + 1))" "$log")
     case $text in
-        *CERTIFICATE_VERIFY_FAILED* | *"PKIX path"* | *"certificate verify failed"* | *SSLError* | *"unable to find valid certification path"*)
+        *CERTIFICATE_VERIFY_FAILED* | *"PKIX path"* | *trustAnchors* | *SSLHandshakeException* | *"certificate verify failed"* | *SSLError* | *"unable to find valid certification path"*)
             echo "the certificate is not trusted: give your site's authority with PIP_CERT=FILE, and to Maven with MAVEN_OPTS=-Djavax.net.ssl.trustStore=FILE" ;;
         *"DO NOT MATCH THE HASHES"* | *"Checksum validation failed"*)
             echo "a download does not match its checksum: check the mirror or proxy in between, then run again" ;;
@@ -65,7 +65,7 @@ maven() {
     JAVA_HOME=$opt/java MAVEN_OPTS=$options PATH=$(outer_path) \
         quietly "Maven could not resolve ${pom##*/}" "see the log" \
         mvn --quiet --batch-mode --strict-checksums --file "$pom" \
-        dependency:copy-dependencies "-DoutputDirectory=$output" "$@"
+        org.apache.maven.plugins:maven-dependency-plugin:copy-dependencies "-DoutputDirectory=$output" "$@"
 }
 
 digest() {

@@ -63,24 +63,15 @@ install_packages() {
     pip_install "a Python package could not be installed" "see the log" -r "$lock"
 }
 
-# The tools that an earlier set-up linked, by the path that each of them names.
-stubs() { grep -lsF -- "\"$root/bin/" "$venv"/bin/*-* || :; }
-
-# The checkout is used where it lies: no copy of a tool or module can grow stale.
+# The checkout is used where it lies: no copy of a tool or module can grow stale. The tools are not
+# linked into the environment, where they would hide those of another checkout from its pipeline.
 link_checkout() {
-    local site tool
+    local site
     site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     # What a copying `pip install .` may have left would hide the checkout.
     rm -rf "$site"/cohortflow "$site"/cohortflow-*.dist-info "$venv/share/cohortflow"
     printf '%s\n' "$root/bin" >"$site/cohortflow-checkout.pth"
     rm -f "$venv/bin/cohortflow"
-    stubs | while IFS= read -r tool; do rm -f "$tool"; done
-    for tool in "$root"/bin/*-*; do
-        [[ -f $tool ]] || continue
-        printf '#!/bin/sh\nexec "%s/bin/python" "%s" "$@"\n' "$venv" "$tool" \
-            >"$venv/bin/${tool##*/}"
-        chmod +x "$venv/bin/${tool##*/}"
-    done
     # A shell finds the Python, so that the path may hold spaces and be long.
     cat >"$venv/bin/cohortflow" <<END
 #!/bin/sh

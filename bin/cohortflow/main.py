@@ -114,7 +114,12 @@ def _request(**given: Any) -> Any:  # noqa: ANN401 - Click's own values
         study=given["study"],
         out=given["out"],
         manifest=given["manifest"],
-        chosen=study.selection(given["participants"], given["sessions"], given["bids_filter_file"]),
+        chosen=study.selection(
+            lanes.get(given["lane"]),
+            given["participants"],
+            given["sessions"],
+            given["bids_filter_file"],
+        ),
         wishes=plan.Wishes(
             given["overwrite"], given["rerun_failed"], given["stale"], given["limit"]
         ),

@@ -107,7 +107,7 @@ class Factory:
         self.records.append(value | more)
         return self.records[-1]
 
-    def publish(self, unit: dict[str, Any], metrics: dict[str, Any], **marker: Any) -> Path:
+    def publish(self, unit: dict[str, Any], metrics: dict[str, Any], /, **marker: Any) -> Path:
         """Put a unit's published folder down: figures, metrics, marker."""
         folder = self.out / unit["folder"]
         for below in ("dwi", "figures"):
@@ -200,9 +200,9 @@ ZeroDivisionError: float division by zero
 ERROR SOFTWARE sub-15 ZeroDivisionError in fit: report it with the lines above"""
 
 
-def study(out: Path) -> Factory:
+def study(out: Path, place: str = Factory.study, *, pictures: bool = False) -> Factory:
     """Return a batch with every way in which a unit can end, not yet written."""
-    make = Factory(out)
+    make = Factory(out, place, pictures=pictures)
     for index in range(1, 13):
         make.done(
             f"{index:02}",

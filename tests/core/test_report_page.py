@@ -40,7 +40,7 @@ def page(out: Path) -> str:
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return page(study(tmp_path_factory.mktemp("out")).write())
+    return page(study(tmp_path_factory.mktemp("out"), pictures=True).write())
 
 
 def test_what_a_study_says_never_becomes_an_element(tmp_path: Path) -> None:

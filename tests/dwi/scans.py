@@ -23,11 +23,17 @@ TOSHIBA = ("6006", "7006", "8006", "9006", "10006")
 
 @lru_cache(maxsize=4)
 def phantom(
-    seed: int, voxel_size: float = 3.0, axes: str = "LAS", tilt: tuple[float, ...] = (0, 0, 0)
+    seed: int,
+    voxel_size: float = 3.0,
+    axes: str = "LAS",
+    tilt: tuple[float, ...] = (0, 0, 0),
+    directions: int = 24,
 ) -> Phantom:
     """Return a phantom at SNR 30 with the example's motion."""
     x, y, z = tilt
-    return make_phantom(seed, voxel_size=voxel_size, axes=axes, tilt=(x, y, z))
+    return make_phantom(
+        seed, voxel_size=voxel_size, axes=axes, tilt=(x, y, z), directions=directions
+    )
 
 
 def as_series(scan: Phantom) -> Series:

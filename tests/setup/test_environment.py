@@ -214,6 +214,7 @@ def test_a_failing_pip_says_what_to_set(place: Place, says: str, hint: str) -> N
     ("says", "hint"),
     [
         ("PKIX path building failed", "trustStore"),
+        ("InvalidAlgorithmParameterException: the trustAnchors parameter", "trustStore"),
         ("Unknown host: Could not transfer artifact", "settings.xml"),
         ("Checksum validation failed", "checksum"),
     ],

@@ -81,6 +81,8 @@ class Lane:
     complete : callable
         ``complete(unit, base)`` fills in what a hand-written manifest left out (sizes, times,
         sidecars) and checks the inputs; relative paths are below ``base``.
+    filters : callable
+        ``filters(path)`` reads a ``--bids-filter-file`` for a selection.
     roles : tuple of str
         Roles of inputs, as a manifest names them.
     aliases : mapping of str to str
@@ -96,6 +98,7 @@ class Lane:
     outputs: tuple[str, ...]
     discover: Callable[[Path, Selection], Iterator[Unit]]
     complete: Callable[[Unit, Path], Unit]
+    filters: Callable[[Path], Mapping[str, Any]]
     roles: tuple[str, ...]
     aliases: Mapping[str, str] = field(default_factory=dict)
     bidsignore: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ This is the one table that the tools, the Nextflow configuration and the report 
 from __future__ import annotations
 
 import errno
+import re
 import signal
 from dataclasses import dataclass
 from enum import StrEnum
@@ -171,7 +172,7 @@ class Failure(Exception):
         """Return the one line that the tool prints: ``ERROR CATEGORY unit message: remedy``."""
         # One word for the unit and no second ": " in the remedy, so that the line can be parsed.
         word = one_line(unit).replace(" ", "_") or "-"
-        return f"ERROR {self.category} {word} {self.message}: {self.remedy.replace(': ', ' - ')}"
+        return f"ERROR {self.category} {word} {self.message}: {re.sub(':+ ', ' - ', self.remedy)}"
 
 
 def one_line(text: str) -> str:

@@ -17,6 +17,7 @@ from cohortflow.core.manifest import Excluded, Unit
 from cohortflow.core.outcome import Category, Failure
 
 SCHEMA_VERSION = 1
+BEYOND = "beyond --limit"
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def decisions(units: Iterable[Unit], shared: Context, wishes: Wishes) -> Iterato
         if decision.decision == "run":
             running += 1
             if wishes.limit is not None and running > wishes.limit:
-                decision = Decision(unit, "skip", "beyond --limit", decision.reason)
+                decision = Decision(unit, "skip", BEYOND, decision.reason)
         yield decision
 
 

@@ -49,7 +49,7 @@ def find() -> Path:
         CONFIG when it is not installed.
     """
     try:
-        import dcm2niix
+        import dcm2niix  # type: ignore[import-untyped]
 
         return Path(dcm2niix.bin)
     except ImportError:
@@ -78,6 +78,7 @@ def run(series: Series, expected: Expected, scratch: Path) -> Converted:
         than one image with gradients and the expected slices and volumes.
     """
     program = find()
+    scratch = scratch.absolute()  # it becomes the program's current folder
     names = _stage(series.files, scratch / "in")
     out = scratch / "out"
     out.mkdir()

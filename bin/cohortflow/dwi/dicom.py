@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import gzip
 import io
+import logging
 import struct
 import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from cohortflow.core.outcome import Category, Failure, failure_of
@@ -62,7 +64,8 @@ def header(path: str) -> Values | None:
             values = _walk(start)
             if values is not None:
                 return values
-        return _by_pydicom(path)
+        with quiet():
+            return _by_pydicom(path)
     except Failure:
         raise
     except OSError as error:
@@ -168,6 +171,20 @@ def _by_pydicom(path: str) -> Values | None:
     return values
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence pydicom, which warns of values that this package judges itself."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 def read_dataset(path: str, tags: Iterable[int] | None = None) -> Any:  # noqa: ANN401
     """Read a file's header with pydicom, unpacking gzip, up to the pixel data.
 
@@ -182,8 +199,7 @@ def read_dataset(path: str, tags: Iterable[int] | None = None) -> Any:  # noqa: 
     Failure
         DATA_INVALID when a compressed file unpacks to more than `UNPACKED_LIMIT`.
     """
-    with warnings.catch_warnings(), unpacked(path) as file:
-        warnings.simplefilter("ignore")
+    with unpacked(path) as file:
         return read_until_pixels(file, tags)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -142,20 +141,19 @@ def _absent(files: Sequence[_File], lacking: int) -> str:
 def _read(path: str) -> _File:
     """Read one header, and see that the pixels it announces are all there."""
     try:
-        with warnings.catch_warnings(), dicom.unpacked(path) as file:
-            warnings.simplefilter("ignore")
+        with dicom.quiet(), dicom.unpacked(path) as file:
             dataset = dicom.read_until_pixels(file, _TAGS)
             if "Rows" not in dataset or "Columns" not in dataset:
                 raise _bad(f"{path}: no pixel data: its header has no image size")
             _check_pixels(file, dataset, path)
-        return _File(
-            path,
-            str(dataset.get("SOPInstanceUID", "")),
-            None if dataset.get("InstanceNumber") is None else int(dataset.InstanceNumber),
-            (int(dataset.Columns), int(dataset.Rows)),
-            "MOSAIC" in list(dataset.get("ImageType") or []),
-            _planes(dataset),
-        )
+            return _File(
+                path,
+                str(dataset.get("SOPInstanceUID", "")),
+                None if dataset.get("InstanceNumber") is None else int(dataset.InstanceNumber),
+                (int(dataset.Columns), int(dataset.Rows)),
+                "MOSAIC" in list(dataset.get("ImageType") or []),
+                _planes(dataset),
+            )
     except Failure:
         raise
     except OSError as error:

@@ -13,6 +13,7 @@ from cohortflow.dwi import dicom
 
 _MAPS = frozenset(("ADC", "FA", "TRACEW", "TRACE", "TENSOR", "TENSOR_B0", "EADC", "COLFA"))
 _NAMED = re.compile(r"dwi|dti|diff|hardi|noddi|dsi(?![a-z])|dmri|ep2d_b\d|(?<![a-z])b\d{3,4}", re.I)
+_UID = re.compile(r"[0-9.]{1,64}\Z")
 
 
 @dataclass
@@ -109,8 +110,8 @@ def candidates(series: Iterable[Series]) -> list[Series]:
 
 def _add(found: dict[str, Series], path: str, values: dicom.Values) -> None:
     uid = dicom.text(values, dicom.SERIES)
-    if not uid:
-        raise dicom.damaged(path, "has no SeriesInstanceUID")
+    if not _UID.match(uid):
+        raise dicom.damaged(path, f"its SeriesInstanceUID {uid[:80]!r} is none")
     kind = dicom.text(values, dicom.IMAGE_TYPE).upper().split("\\")
     if uid not in found:
         series = found[uid] = Series(
@@ -135,8 +136,9 @@ def _says_diffusion(path: str) -> bool:
     """Look for b-values where vendors keep them: Siemens, GE, Philips, and in the frames."""
     tags = (0x0019100C, 0x00189087, 0x20011003, 0x00431039)
     try:
-        dataset = dicom.read_dataset(path, [*tags, 0x52009229, 0x52009230])
-        return any(_positive(e.value) for e in dataset.iterall() if e.tag in tags)
+        with dicom.quiet():
+            dataset = dicom.read_dataset(path, [*tags, 0x52009229, 0x52009230])
+            return any(_positive(e.value) for e in dataset.iterall() if e.tag in tags)
     except Exception:  # a vendor's private element may be anything; then it says nothing
         return False
 

@@ -254,6 +254,13 @@ def complete(unit: Unit, base: Path) -> Unit:
     if "dicom" in paths:
         query = {"SeriesInstanceUID": names.uid(uid)} if uid else {}
         found = candidates.dicom_candidates(paths["dicom"], query)
+        if not found and uid:
+            others = [c.choice for c in candidates.dicom_candidates(paths["dicom"], {})]
+            raise Failure(
+                Category.DATA_INVALID,
+                f"{paths['dicom']}: has no series {uid}, only: {candidates.describe(others)}",
+                "use one of these UIDs as series_uid",
+            )
         return choose.unit(blank, found, paths["dicom"], query)
     if "dwi" not in paths:
         raise Failure(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cohortflow.core.lanes import Lane, Parameter, Step
-from cohortflow.dwi import discover
+from cohortflow.dwi import discover, filters
 
 _MAPS = ("FA", "MD", "RD", "AD", "DEC")
 
@@ -37,6 +37,7 @@ LANE = Lane(
     ),
     discover=discover.of_selection,
     complete=discover.complete,
+    filters=filters.read_filters,
     roles=("dwi", "bval", "bvec", "json", "dicom"),
     aliases={"nifti": "dwi"},
     bidsignore=("**/*_dwimap.*", "**/*_desc-converted_dwi.bval", "**/*_desc-converted_dwi.bvec"),

@@ -19,6 +19,7 @@ SMOOTHING_MM = 4.5
 """Radius of the median filter."""
 OPENING_MM = 9.0
 """Radius of the opening: bridges to eyes and scalp up to twice as thick are cut."""
+_FLOOR = 0.02  # of the maximum: what is darker is air
 PLAUSIBLE_ML = (200.0, 2500.0)
 
 _METHOD = (
@@ -78,9 +79,9 @@ def compute(data: Series) -> Result:
 def brain(b0: NDArray[np.floating], voxel_mm: NDArray[np.floating]) -> Mask:
     """Find the brain in a T2-weighted image without diffusion weighting.
 
-    Otsu's threshold (1979) is taken twice: cerebrospinal fluid and eyes can be so bright that
-    the first one divides fluid from tissue, so for the second the image is clipped at the
-    median of what was above the first. An opening cuts the bridges to eyes and scalp; what it
+    Otsu's threshold (1979) is taken twice, since cerebrospinal fluid and eyes can be so bright
+    that it divides fluid from tissue. The first is taken of the logarithm, which divides head
+    from air; the second of the image clipped at the median of that head. An opening cuts the bridges to eyes and scalp; what it
     took from the rim of the largest component is given back.
 
     Parameters
@@ -100,9 +101,8 @@ def brain(b0: NDArray[np.floating], voxel_mm: NDArray[np.floating]) -> Mask:
     smooth = ndimage.median_filter(values, footprint=ball(SMOOTHING_MM, voxel_mm))
     if not np.ptp(smooth) > 0:
         return np.zeros(b0.shape, dtype=bool)
-    clipped = np.minimum(smooth, np.median(smooth[smooth > otsu(smooth)]))
-    if not np.ptp(clipped) > 0:
-        return np.zeros(b0.shape, dtype=bool)
+    level = np.log(np.maximum(smooth, _FLOOR * smooth.max()))
+    clipped = np.minimum(smooth, np.median(smooth[level > otsu(level)]))
     bright = clipped > otsu(clipped)
     core = _largest(ndimage.binary_opening(bright, ball(OPENING_MM, voxel_mm)))
     rim = ndimage.binary_dilation(core, ball(float(np.max(voxel_mm)), voxel_mm))

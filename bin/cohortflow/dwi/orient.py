@@ -26,7 +26,7 @@ MINIMUM_Z = 4.0
 MINIMUM_GAIN = 0.02
 """Least gain of coherence, relative to the coherence as given."""
 
-_SHARPNESS = 8  # exponent of the cosine of direction and step: half weight at 24 degrees
+_SQUARINGS = 3  # of the cosine of direction and step: half weight at 24 degrees
 _FA_SPREAD = 0.1  # of neighbours on one fibre
 _BLOCK = 6  # voxels; neighbours' gains are not independent, distant blocks' nearly are
 _SIGNS = ((1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1))
@@ -142,7 +142,7 @@ def check(
     scores = support @ weight / weight.sum()
     best = int(np.argmax(scores))
     other = int(np.argsort(scores, kind="stable")[-2]) if best == 0 else 0
-    blocks = np.unique(places // _BLOCK, axis=0, return_inverse=True)[1].ravel()
+    blocks = np.ravel_multi_index(tuple((places // _BLOCK).T), white.shape)
     gains = np.bincount(blocks, (support[best] - support[other]) * weight)
     error = float(np.sqrt((gains * gains).sum()))
     z = float(gains.sum()) / error if error > 0 else 0.0
@@ -178,7 +178,9 @@ def _support(
     for row, arrangement in enumerate(ARRANGEMENTS):
         # correcting the directions by the inverse is the same as turning the steps
         turned = (unit @ arrangement.matrix.T).astype(np.float32)
-        along = np.abs(directions @ turned.T) ** _SHARPNESS
+        along = directions @ turned.T
+        for _ in range(_SQUARINGS):  # much faster than a power
+            along *= along
         total = np.zeros(len(directions))
         for step, (first, second, same) in enumerate(pairs):
             # a voxel is at most once the first and once the second of a step

@@ -97,7 +97,9 @@ def signal(s0: Array, tensors: Array, bval: float, gradient: Array) -> NDArray[n
     return np.asarray(s0 * np.exp(-np.float32(bval) * (tensors @ weights)), np.float32)
 
 
-def moved(volume: Array, affine: Array, turn: Array, shift: Array, centre: Array) -> Array:
+def moved(
+    volume: Array, affine: Array, turn: Array, shift: Array, centre: Array, where: NDArray[np.bool_]
+) -> NDArray[np.float32]:
     """Resample a volume of a head that has moved rigidly (cubic interpolation).
 
     Parameters
@@ -108,14 +110,15 @@ def moved(volume: Array, affine: Array, turn: Array, shift: Array, centre: Array
     turn : ndarray (3, 3)
     shift, centre : ndarray (3,)
         See `random_poses`, mm.
+    where : ndarray (x, y, z) bool
+        Voxels to compute; the rest is 0.
     """
-    linear = affine[:3, :3]
+    linear, origin = affine[:3, :3], affine[:3, 3]
     back = np.linalg.inv(linear) @ turn.T
-    matrix = back @ linear
-    offset = back @ (affine[:3, 3] - centre - shift) + np.linalg.inv(linear) @ (
-        centre - affine[:3, 3]
-    )
-    out = ndimage.affine_transform(volume, matrix, offset, order=3, mode="nearest")
+    offset = back @ (origin - centre - shift) + np.linalg.inv(linear) @ (centre - origin)
+    index = back @ linear @ np.stack(np.nonzero(where)) + offset[:, None]
+    out = np.zeros(volume.shape, np.float32)
+    out[where] = ndimage.map_coordinates(volume, index, order=3, mode="nearest")
     return np.clip(out, 0, None)
 
 

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_data_element, write_file_meta_info
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from cohortflow.example.phantom import Phantom
@@ -78,10 +81,37 @@ def write_series(folder: Path, phantom: Phantom, labels: Labels) -> str:
         SeriesInstanceUID.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    encode = _Encoder()
     for dataset in _slices(phantom, labels):
         name = f"{labels.series:02d}_{int(dataset.InstanceNumber):05d}.dcm"
-        dataset.save_as(folder / name, enforce_file_format=True)
+        (folder / name).write_bytes(encode(dataset))
     return series_uid(phantom, labels)
+
+
+class _Encoder:
+    """Encode data sets that differ in few elements: each value is encoded once in a row."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[object, bytes]] = {}
+
+    def __call__(self, dataset: Dataset) -> bytes:
+        """Return a whole file: preamble, file meta information, data set."""
+        file = DicomBytesIO()
+        file.write(b"\0" * 128 + b"DICM")
+        write_file_meta_info(file, dataset.file_meta)
+        return bytes(file.getvalue()) + b"".join(map(self._element, dataset))
+
+    def _element(self, element: DataElement) -> bytes:
+        tag = int(element.tag)
+        value, encoded = self._known.get(tag, (None, b""))
+        # The same object, not an equal one: a changed value is always a new object here.
+        if value is not element.value:
+            file = DicomBytesIO()
+            file.is_little_endian, file.is_implicit_VR = True, False
+            write_data_element(file, element)
+            encoded = bytes(file.getvalue())
+            self._known[tag] = element.value, encoded
+        return encoded
 
 
 def truncate(path: Path) -> None:
@@ -121,7 +151,7 @@ def _slices(phantom: Phantom, labels: Labels) -> Iterator[Dataset]:
             dataset.ImagePositionPatient = _decimals(position)
             normal = steps[:, 2] / np.linalg.norm(steps[:, 2])
             dataset.SliceLocation = _decimals([position @ normal])[0]
-            dataset.PixelData = pixels[:, :, index, volume].T.tobytes()
+            dataset.add_new("PixelData", "OW", pixels[:, :, index, volume].T.tobytes())
             yield dataset
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from cohortflow.core.outcome import Category, Failure
 from cohortflow.example import acquire, head, tracts
@@ -167,13 +168,14 @@ def make_phantom(
     bvals, gradients = acquire.protocol(directions, b_value, table_rng)
     turns, shifts = acquire.random_poses(len(bvals), motion, motion_rng)
     sigma = S0[Tissue.WHITE] / snr
+    near = ndimage.binary_dilation(truth.s0 > 0, iterations=2)
     data = np.empty((*truth.s0.shape, len(bvals)), np.int16)
     for index, (bval, gradient) in enumerate(zip(bvals, gradients, strict=True)):
         turn, shift = turns[index], shifts[index]
         # The head carries its tensors along: in its own axes the gradient turns the other way.
         clean = acquire.signal(truth.s0, truth.tensors, bval, turn.T @ gradient)
         if motion and index:
-            clean = acquire.moved(clean, affine, turn, shift, head.CENTRE).astype(np.float32)
+            clean = acquire.moved(clean, affine, turn, shift, head.CENTRE, near)
         if sigma:
             clean = acquire.rician(clean, sigma, noise_rng)
         data[..., index] = np.rint(clean)

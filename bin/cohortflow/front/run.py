@@ -149,7 +149,8 @@ def run(request: Request, show: Callable[[Progress], Any]) -> Result:
             },
         )
         summary = report.build(out, shared.run)
-    return Result(summary, _status(summary, counts, stopped), message)
+    waiting = sum(decision.reason == plan.BEYOND for decision in decisions)
+    return Result(summary, _status(summary, counts, stopped, waiting), message)
 
 
 def _drive(
@@ -263,10 +264,13 @@ def _facts(request: Request, shared: plan.Context) -> dict[str, Any]:
     }
 
 
-def _status(summary: report.Summary, counts: Counter[str], stopped: int) -> int:
-    """Return the front door's exit status: 0 all done, 1 some not, 3 none could run."""
+def _status(summary: report.Summary, counts: Counter[str], stopped: int, waiting: int) -> int:
+    """Return the front door's exit status: 0 all done, 1 some not, 3 none could run.
+
+    Units that wait beyond ``--limit`` were not asked for.
+    """
     if stopped:
         return 128 + stopped
-    if summary.complete == summary.total:
+    if summary.complete == summary.total - waiting:
         return 0
     return 3 if not counts["run"] and not counts["skip"] else 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,39 +13,21 @@ from cohortflow.core.outcome import Category, Failure
 
 
 def selection(
-    participants: tuple[str, ...], sessions: tuple[str, ...], filter_file: Path | None
+    lane: Lane, participants: tuple[str, ...], sessions: tuple[str, ...], filter_file: Path | None
 ) -> Selection:
     """Make a selection; labels may be given as one text with spaces or commas, as BIDS Apps do.
 
     Raises
     ------
     Failure
-        USAGE when the filter file is not a JSON object.
+        As the lane's reader of filter files says.
     """
-    return Selection(_labels(participants), _labels(sessions), filters(filter_file))
+    filters = lane.filters(filter_file) if filter_file else {}
+    return Selection(_labels(participants), _labels(sessions), filters)
 
 
 def _labels(given: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(label for text in given for label in text.replace(",", " ").split())
-
-
-def filters(path: Path | None) -> dict[str, object]:
-    """Read a BIDS filter file, ``{"dwi": {"run": "1"}}``; no file is no filter.
-
-    Raises
-    ------
-    Failure
-        USAGE when it is not a JSON object.
-    """
-    if path is None:
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise Failure(Category.USAGE, f"{path}: {error}", "write a JSON object") from None
-    if not isinstance(value, dict):
-        raise Failure(Category.USAGE, f"{path} is not a JSON object", "write a JSON object")
-    return value
 
 
 def units(

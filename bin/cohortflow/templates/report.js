@@ -44,7 +44,8 @@
       row.hidden = !fits;
       count += fits;
     }
-    shown.textContent = count === rows.length ? `${count} units` : `${count} of ${rows.length} units`;
+    const units = rows.length === 1 ? "unit" : "units";
+    shown.textContent = `${count === rows.length ? "" : `${count} of `}${rows.length} ${units}`;
   };
   filter.addEventListener("input", apply);
   for (const chip of chips) {

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from cohortflow.core.manifest import Excluded
 from cohortflow.core.marker import Marker
 from cohortflow.core.outcome import OUTCOMES, Category
+from cohortflow.core.plan import BEYOND
 from cohortflow.core.reporting.state import Attempt, RunInfo, Status, Verdict
 
 EPOCH = datetime.fromtimestamp(0, UTC)
-BEYOND = "beyond --limit"
 
 
 def when(text: str | None) -> datetime:
@@ -84,7 +84,13 @@ def _failed(attempt: Attempt, run: RunInfo) -> Verdict:
     category = attempt.category or Category.SOFTWARE
     if category is Category.LOST and run.interrupted:
         category = Category.INTERRUPTED
-    special = {Category.INTERRUPTED: Status.INTERRUPTED, Category.LOST: Status.LOST}
+    special = {
+        Category.INTERRUPTED: Status.INTERRUPTED,
+        Category.LOST: Status.LOST,
+        # The input is at fault, whether discovery or a step found it.
+        Category.DATA_INVALID: Status.INVALID,
+        Category.INPUT_MISSING: Status.INVALID,
+    }
     how = f"exit status {attempt.exit}" if attempt.exit is not None else "no exit status"
     if category is Category.INTERRUPTED:
         how = "the run was stopped"

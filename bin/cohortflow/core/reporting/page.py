@@ -28,7 +28,7 @@ MOST_LISTED = 25
 WORDS = {
     Status.DONE: ("done", "ran in this run, published"),
     Status.SKIPPED: ("complete before", "up to date, nothing to do"),
-    Status.INVALID: ("invalid", "refused before anything ran"),
+    Status.INVALID: ("invalid", "its input cannot be used"),
     Status.FAILED: ("failed", "a step ended with an error"),
     Status.INTERRUPTED: ("interrupted", "the run was stopped"),
     Status.LOST: ("lost", "a step vanished"),
@@ -76,10 +76,11 @@ def render(state: BatchState) -> Iterator[str]:
         "groups": groups(state),
         "outlying": outlying(state, found),
         "numbers": found,
-        "charts": [chart(metric) for metric in found.numeric],
-        "times": [chart(metric) for metric in found.times],
+        "charts": [chart(metric) for metric in found.numeric if len(metric.points) > 1],
+        "times": [chart(metric) for metric in found.times if len(metric.points) > 1],
         "columns": [metric.name for metric in found.numeric[:MOST_COLUMNS]],
         "chosen": chosen,
+        "metrics": len(found.numeric),
         "all_detailed": len(chosen) == len(state.units),
         "sections": (section(state, unit) for unit in state.units if unit.id in chosen),
     }
