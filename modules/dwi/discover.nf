@@ -13,15 +13,14 @@ process DWI_DISCOVER {
     path 'manifest.jsonl'
 
     script:
-    def chosen = options(
-        selection.subMap('participant_label', 'session_label', 'bids_filter_file')
-    )
+    def chosen = options(selection.subMap('participant_label', 'session_label', 'bids_filter_file'))
     """
     dwi-discover ${quote(selection.input)} ${chosen} --output manifest.jsonl
     """
 
     stub:
+    def chosen = options(selection.subMap('participant_label', 'session_label', 'bids_filter_file'))
     """
-    dwi-discover ${quote(selection.input)} --output manifest.jsonl
+    dwi-discover ${quote(selection.input)} ${chosen} --output manifest.jsonl
     """
 }

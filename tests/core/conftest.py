@@ -9,9 +9,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from core.engine_factory import LANE
 
 from cohortflow.core import lanes
+from core.engine_factory import LANE
 
 
 @pytest.fixture

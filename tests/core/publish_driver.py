@@ -12,9 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from core.engine_factory import LANE, planned, unit  # noqa: E402
-
-from cohortflow.core import publish  # noqa: E402
+from cohortflow.core import publish
+from core.engine_factory import LANE, planned, unit
 
 
 class Libc:

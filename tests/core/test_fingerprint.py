@@ -98,11 +98,11 @@ def test_a_module_that_takes_anothers_content_is_seen(
     tmp_path: Path, fingerprints: Fingerprints
 ) -> None:
     base = write_small(tmp_path)
-    (base / "cohortflow/lane/first.py").write_text("from cohortflow.core import save, alone\n")
+    (base / "cohortflow/lane/first.py").write_text("from cohortflow.core import alone, names\n")
     before = fingerprints(base, ["lane-first"])
-    save, alone = base / "cohortflow/core/save.py", base / "cohortflow/core/alone.py"
-    content = save.read_text()
-    save.write_text(alone.read_text())
+    names, alone = base / "cohortflow/core/names.py", base / "cohortflow/core/alone.py"
+    content = names.read_text()
+    names.write_text(alone.read_text())
     alone.write_text(content)
     assert fingerprints(base, ["lane-first"]) != before
 

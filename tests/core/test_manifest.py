@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from core.engine_factory import unit
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cohortflow.core import manifest
 from cohortflow.core.manifest import Excluded, Header, Input, Unit
 from cohortflow.core.outcome import Category, Failure
+from core.engine_factory import unit
 
 HEADER = Header(lane="fake", dataset="/study", generated_by="a test")
 LINE = '{"id":"sub-01","folder":"sub-01"}'
@@ -88,7 +88,8 @@ def test_reading_streams(tmp_path: Path) -> None:
     path.write_text(f"{HEADER.model_dump_json()}\n{LINE}\nnonsense\n")
     _, found = manifest.read(path)
     assert next(found).id == "sub-01"  # before the bad line is seen
-    pytest.raises(Failure, next, found)
+    with pytest.raises(Failure):
+        next(found)
 
 
 def test_writing_streams_and_the_file_appears_when_it_is_complete(tmp_path: Path) -> None:

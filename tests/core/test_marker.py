@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from core.engine_factory import LANE, planned, step_folders, unit
 
 from cohortflow.core import marker, publish
+from core.engine_factory import LANE, planned, step_folders, unit
 
 
 @pytest.fixture

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from core.engine_factory import CODE, LANE, context, planned, step_folders, unit
 
-from cohortflow.core import failed, plan, publish
+from cohortflow.core import failed, manifest, plan, publish
 from cohortflow.core.manifest import Excluded, Input, Unit
 from cohortflow.core.outcome import Category, Failure
 from cohortflow.core.plan import Wishes
+from core.engine_factory import CODE, LANE, context, planned, step_folders, unit
 
 NO_WISHES = Wishes()
 MARK = "sub-01/_done.json"
@@ -301,3 +303,47 @@ def test_a_line_is_plain_json(out: Path) -> None:
     value = planned(unit("01", "é"), out)
     assert json.loads(json.dumps(value)) == value
     assert value["unit"]["entities"]["session"] == "é"
+
+
+def core_plan(
+    root: Path, environment: dict[str, str], *arguments: object
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(root / "bin/core-plan"), *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_tool_plans_and_writes_nothing_else(
+    root: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    path, target, written = tmp_path / "m.jsonl", tmp_path / "out", tmp_path / "plan.jsonl"
+    header = manifest.Header(lane="dwi", dataset=str(tmp_path / "study"), generated_by="a test")
+    manifest.write(path, header, [unit("01"), unit("02", folder="..")])
+    done = core_plan(root, environment, path, "--outdir", target)
+    assert done.stdout == "sub-01\trun\tnew\nsub-02\tinvalid\texcluded\n1 run, 0 skip, 1 invalid\n"
+    more = ("--run", "r1", "--output", written, "--json", "--parameter", "gradient_check=warn")
+    done = core_plan(root, environment, path, "--outdir", target, *more)
+    assert json.loads(done.stdout) == {"run": 1, "invalid": 1}
+    head, first, _ = plan.read(written)
+    assert (head["run"], head["parameters"]) == ("r1", {"gradient_check": "warn"})
+    assert set(first["steps"]) == {"convert", "mask", "tensor"}
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--parameter", "colour=red"], "no parameter 'colour'"),
+        (["--parameter", "colour"], "is not NAME=VALUE"),
+        (["--limit", "0"], "--limit"),
+    ],
+)
+def test_the_tool_refuses_what_it_does_not_know(
+    root: Path, environment: dict[str, str], tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    path = tmp_path / "m.jsonl"
+    header = manifest.Header(lane="dwi", dataset=str(tmp_path / "study"), generated_by="a test")
+    manifest.write(path, header, [unit()])
+    done = core_plan(root, environment, path, "--outdir", tmp_path / "out", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

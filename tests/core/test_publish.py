@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from core.engine_factory import LANE, METRICS, complete, context, planned, step_folders, unit
 
-from cohortflow.core import failed, fingerprint, marker, plan, publish, save
+from cohortflow.core import failed, fingerprint, lanes, marker, plan, publish, save
 from cohortflow.core.manifest import Input
 from cohortflow.core.outcome import Category, Failure
+from core.engine_factory import LANE, METRICS, complete, context, planned, step_folders, unit
 
 IMAGE = "dwi/sub-01_a.txt"
 
@@ -349,3 +349,38 @@ def test_a_kill_without_exchange_is_repaired(
     assert complete(out / "sub-01") in {"old", "new"}
     assert kept(out).get("notes.txt", "mine") == "mine"
     assert staged(out) == []
+
+
+def core_publish(
+    root: Path, environment: dict[str, str], line: str, *arguments: object
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(root / "bin/core-publish"), *map(str, arguments)]
+    return subprocess.run(
+        command, env=environment, input=line, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_tool_publishes_a_unit_of_a_real_lane(
+    root: Path, environment: dict[str, str], out: Path, tmp_path: Path
+) -> None:
+    lane = lanes.get("dwi")
+    line = json.dumps({**planned(unit(), out), "lane": "dwi"})
+    task = tmp_path / "ab" / "cdef"
+    for name in lane.expected("sub-01") - {"metrics.json"}:
+        (task / "convert" / name).parent.mkdir(parents=True, exist_ok=True)
+        (task / "convert" / name).write_text("x")
+    (task / ".supervise.json").write_text('{"seconds": 2.5}')
+    arguments = (task / "convert", "--outdir", out, "--unit", "sub-01")
+    assert core_publish(root, environment, line, *arguments, "--dry-run").returncode == 0
+    assert list(out.iterdir()) == []
+    done = core_publish(root, environment, line, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = marker.read(out / "sub-01")
+    assert isinstance(found, marker.Marker)
+    assert {output.path for output in found.outputs} == lane.expected("sub-01")
+    assert found.timings == {"convert": 2.5}
+    assert (out / "dataset_description.json").is_file()
+    (task / "convert/surprise").write_text("x")
+    done = core_publish(root, environment, line, *arguments)
+    assert done.returncode == 70
+    assert done.stderr.startswith("ERROR SOFTWARE sub-01 outputs of sub-01: surprise not declared")

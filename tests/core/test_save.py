@@ -56,7 +56,8 @@ def test_a_crash_in_the_middle_of_a_file_leaves_the_old_one(
             file.write(b"half")
             raise error
 
-    pytest.raises(error, crash)
+    with pytest.raises(error):
+        crash()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
@@ -70,7 +71,8 @@ def test_a_crash_in_the_middle_of_a_folder_leaves_nothing(
             (partial / "half.txt").write_text("half")
             raise error
 
-    pytest.raises(error, crash)
+    with pytest.raises(error):
+        crash()
     assert list(tmp_path.iterdir()) == []
 
 

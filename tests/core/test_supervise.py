@@ -214,7 +214,7 @@ def test_signals_that_the_parent_ignores_or_blocks_work(bench: Bench) -> None:
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
 
-    process = bench.shell("exit 7", preexec_fn=parent)  # noqa: PLW1509
+    process = bench.shell("exit 7", preexec_fn=parent)
     assert process.wait() == 7
     look = "import signal as s; print(s.getsignal(15), s.getsignal(13), s.pthread_sigmask(0, []))"
     process = bench.start(
@@ -258,7 +258,7 @@ def test_options_set_the_limits_by_hand(bench: Bench) -> None:
 def test_limits_come_by_environment(text: str, seconds: float | None) -> None:
     limit = supervise.limits({"COHORTFLOW_TIME": text, "COHORTFLOW_MEMORY": text})
     assert limit.seconds == seconds
-    assert limit.memory == (int(seconds) or None if seconds else None)
+    assert limit.memory == (None if seconds is None else int(seconds))
     assert limit.grace == 30
 
 

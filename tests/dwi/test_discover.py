@@ -291,6 +291,13 @@ def test_an_identifier_that_is_no_label_is_refused(
     assert good.excluded is None
 
 
+def test_labels_that_are_too_long_together_are_refused(tmp_path: Path) -> None:
+    small.nifti(tmp_path, f"sub-{'a' * 64}_ses-{'b' * 64}_dwi")
+    (unit,) = units(tmp_path).values()
+    assert unit.excluded is not None
+    assert "together" in unit.excluded.message
+
+
 def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/sub-\xff/dwi")).mkdir(parents=True)
     (unit,) = units(tmp_path).values()

@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from cohortflow.dwi import gradients, image
+from cohortflow.example import truth
 from cohortflow.example.phantom import Phantom
 
 BINARIES = Path(sys.executable).parent
@@ -34,7 +32,7 @@ class Ended:
     def submitted(self) -> set[str]:
         """Return the steps of a lane that Nextflow started (it says so on stdout)."""
         lines = [line for line in self.out.splitlines() if "Submitted process > " in line]
-        return {line.split("> ")[1] for line in lines if "CORE_" not in line}
+        return {line.split("> ")[1] for line in lines if "> DWI:" in line}
 
 
 def execute(command: Sequence[str | Path], cwd: Path, **environment: str) -> Ended:
@@ -63,12 +61,8 @@ def bare(root: Path, study: Path, out: Path, *words: str, cwd: Path) -> Ended:
 
 
 def write_scan(folder: Path, prefix: str, phantom: Phantom) -> None:
-    """Write a phantom as the three files of a BIDS diffusion run."""
-    folder.mkdir(parents=True, exist_ok=True)
-    base = folder / f"{prefix}_dwi"
-    image.save(base.with_suffix(".nii.gz"), np.asarray(phantom.data), phantom.affine)
-    table = gradients.Gradients(phantom.bvals, phantom.bvecs)
-    gradients.write(table, base.with_suffix(".bval"), base.with_suffix(".bvec"))
+    """Write a phantom as the files of a BIDS diffusion run."""
+    truth.write_scan(truth.Place(folder, prefix), phantom)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,17 @@ from cohortflow.core.outcome import Category, Failure
 
 HIDDEN = ".cohortflow"
 
+_README = """# {title}
+
+Made by cohortflow {version}, lane {lane}. Open `report.html` first.
+
+- A unit's folder (`sub-…/ses-…`) is complete when it holds `_done.json`, which lists its files
+  with size and SHA-256. A folder without it is not a result.
+- `batch_metrics.csv` has a row a unit; `batch_summary.json` says how each one ended;
+  `rerun.json` lists those that have no result, as a manifest to run again.
+- `.cohortflow/` is bookkeeping: runs, logs of failed attempts, Nextflow's cache.
+"""
+
 
 def hidden(out: Path, *parts: str) -> Path:
     """Return a path of the bookkeeping below an output folder."""
@@ -98,7 +109,7 @@ def prepare(out: Path, dataset: Path, lane: str, title: str, bidsignore: tuple[s
         "**/_done.json",
         "metrics.json",
         "**/metrics.json",
-        "**/figures/",
+        "**/figures",
         "batch_*",
         "report.html",
         "rerun.json",
@@ -106,6 +117,9 @@ def prepare(out: Path, dataset: Path, lane: str, title: str, bidsignore: tuple[s
         *bidsignore,
     ]
     text = "".join(f"{line}\n" for line in lines)
+    readme = out / "README.md"
+    if not readme.exists():
+        save.write_text(readme, _README.format(title=title, lane=lane, version=__version__))
     ignore = out / ".bidsignore"
     if not ignore.exists() or ignore.read_text(encoding="utf-8") != text:
         save.write_text(ignore, text)

@@ -50,7 +50,7 @@ def seconds(record: Path) -> float:
     """Return the seconds that a supervisor's record states; 0 when there is none."""
     try:
         return float(json.loads(record.read_text(encoding="utf-8"))["seconds"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return 0.0
 
 

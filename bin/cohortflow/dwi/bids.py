@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from cohortflow.core import names
 from cohortflow.core.outcome import Category, Failure
 
+LABELS_LENGTH = 100
+"""Letters that the labels of subject and session may have together: both are in file names."""
+
 IMAGE_ENDS = ("_dwi.nii.gz", "_dwi.nii")
 
 

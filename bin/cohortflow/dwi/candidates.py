@@ -175,9 +175,10 @@ def image_inputs(
                 f"{path}: has no {role} file",
                 f"add {bids.stem(name)}.{role} to {folder}, or one that BIDS lets it inherit",
             )
+    file = Path(path)
     try:
-        header = image.header(Path(path))
-        image.check_dimensions(header, 4, Path(path))
+        header = image.header(file)
+        image.check_dimensions(header, 4, file)
         table = gradients.read(Path(inputs[1].path), Path(inputs[2].path))
         gradients.check(table, header.volumes, path)
         gradients.check_tensor(table, path)

@@ -222,8 +222,8 @@ def _convert(prepared: Dicom, scratch: Path) -> Image:
         table = gradients.read(made.bval, made.bvec)
         loaded, warnings = _read(made.nifti, table)
     except Failure as failure:  # of a file in the scratch folder: name the series instead
-        message = failure.message.replace(str(made.nifti), f"series {series.uid}")
-        message = message.replace(f"{scratch}/out/", f"series {series.uid}: ")
+        message = failure.message.replace(f"{made.nifti.parent}/", "")
+        message = f"series {series.uid} ({series.description}): {message}"
         raise Failure(failure.category, message, failure.remedy) from None
     said = [*made.warnings, *warnings]
     origin = {

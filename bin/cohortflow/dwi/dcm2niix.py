@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from typing import Any
 
 from cohortflow.core.outcome import Category, Failure
 from cohortflow.dwi import dicom, image
+from cohortflow.dwi import sidecar as sidecars
 from cohortflow.dwi.dicom_check import Expected
 from cohortflow.dwi.dicom_series import Series
 
@@ -105,7 +105,10 @@ def run(series: Series, expected: Expected, scratch: Path) -> Converted:
     _check_shape(image.header(images[0]), expected, len(extra), series, words)
     if extra:
         words.append(f"{len(extra)} computed volume(s) left out")
-    fields = json.loads(sidecar.read_bytes().decode("utf-8", "replace"))
+    try:
+        fields = sidecars.read(sidecar)
+    except Failure as failure:
+        raise _bad(series, "dcm2niix made a sidecar that is not JSON", [failure.message]) from None
     return Converted(images[0], bval, bvec, fields, words)
 
 

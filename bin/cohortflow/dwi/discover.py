@@ -216,6 +216,12 @@ def _check_labels(place: _Place) -> None:
                 f"{_printable(label)!r} is not a BIDS label (shown escaped in the unit's name)",
                 "rename the folder with letters and digits only, 64 at most",
             )
+    if len(place.subject) + len(place.session or "") > bids.LABELS_LENGTH:
+        raise Failure(
+            Category.DATA_INVALID,
+            f"subject and session labels have more than {bids.LABELS_LENGTH} letters together",
+            "rename the folders",
+        )
 
 
 def complete(unit: Unit, base: Path) -> Unit:

@@ -4,7 +4,7 @@ White matter continues along its own direction: one step from a voxel along its 
 direction lands on a voxel of white matter with nearly the same direction and FA. Flipped or
 swapped b-vectors break that. The idea is Jeurissen et al. 2014
 (doi:10.1016/j.media.2014.05.012) and the fibre coherence index of Schilling et al. 2019
-(doi:10.1016/j.mri.2019.02.016); the score here is a local one and needs neither tractography
+(doi:10.1016/j.mri.2019.01.018); the score here is a local one and needs neither tractography
 nor another fit, since permuting or flipping the b-vectors does just the same to the tensor's
 eigenvectors.
 """

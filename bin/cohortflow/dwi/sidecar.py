@@ -35,7 +35,9 @@ def read(path: Path) -> dict[str, Any]:
     try:
         if len(content) > _MAXIMUM_BYTES:
             raise ValueError("too large")
-        fields = json.loads(content.decode("utf-8-sig"), parse_constant=_no_constant)
+        # scanners' texts hold bytes of other encodings and control characters
+        text = content.decode("utf-8-sig", "replace")
+        fields = json.loads(text, parse_constant=_no_constant, strict=False)
     except (ValueError, RecursionError) as error:
         raise _bad(path, str(error)) from None
     if not isinstance(fields, dict):
