@@ -21,6 +21,7 @@ from cohortflow.core.lanes import Lane
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 EXISTING = click.Path(exists=True, file_okay=False, path_type=Path)
+SHOWN = 20
 OUTPUT = click.Path(file_okay=False, path_type=Path)
 
 
@@ -190,8 +191,11 @@ def _show_result(result: Any, as_json: bool) -> None:  # noqa: ANN401
     if as_json:
         click.echo(json.dumps({**result.summary.as_json(), "status": result.status}, indent=2))
         return
-    for line in result.summary.problems:
+    problems = result.summary.problems
+    for line in problems[:SHOWN]:
         click.echo(f"  {line}")
+    if len(problems) > SHOWN:
+        click.echo(f"  … and {len(problems) - SHOWN} more, all in the report")
     click.echo(result.summary.line())
     click.echo(f"Report: {result.summary.report}")
 

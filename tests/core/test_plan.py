@@ -222,13 +222,13 @@ def test_two_units_never_share_a_place(out: Path, pair: tuple[Unit, Unit]) -> No
     assert caught.value.category is Category.USAGE
 
 
-@pytest.mark.parametrize("outer", ["01", "A"])
-def test_a_folder_that_would_hold_anothers_is_excluded(out: Path, outer: str) -> None:
-    units = [unit(outer.lower()), unit(outer, "a"), unit("02")]
+@pytest.mark.parametrize(("outer", "inner"), [("01", "01"), ("A", "a"), ("a", "A")])
+def test_a_folder_that_would_hold_anothers_is_excluded(out: Path, outer: str, inner: str) -> None:
+    units = [unit(outer), unit(inner, "a"), unit("02")]
     found = {d.unit.id: d for d in plan.decisions(units, context(out), NO_WISHES)}
-    assert found[f"sub-{outer.lower()}"].decision == "invalid"
-    assert "holds the folder of another unit" in found[f"sub-{outer.lower()}"].detail
-    assert found[f"sub-{outer}_ses-a"].decision == "run"
+    assert found[f"sub-{outer}"].decision == "invalid"
+    assert "holds the folder of another unit" in found[f"sub-{outer}"].detail
+    assert found[f"sub-{inner}_ses-a"].decision == "run"
     assert found["sub-02"].decision == "run"
 
 

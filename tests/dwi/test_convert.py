@@ -251,6 +251,7 @@ REAL = '"{real}" -g i -z n -b y -f converted -o "$OUT" "$IN"'
         ("echo 'Error: odd slices'; exit 1", "failed .Error: odd slices"),
         ("exit 0", "made 0 images"),
         (REAL + '; cp "$OUT/converted.nii" "$OUT/converteda.nii"', "made 2 images"),
+        (REAL + '; echo "{" > "$OUT/converted.json"', "not JSON"),
         (REAL + '; rm "$OUT/converted.bvec"', "no diffusion gradients"),
         (REAL + '; head -c 3000 "$OUT/converted.nii" > "$OUT/x"; mv "$OUT/x" "$OUT/converted.nii"',
          "is truncated"),
@@ -272,6 +273,12 @@ def test_dcm2niix_is_not_believed(
     assert small.UID.format(1) in caught.value.message
     assert "scratch" not in caught.value.message
     assert small.tree(tmp_path / "out") == []
+
+
+def test_control_characters_in_a_header_do_no_harm(tmp_path: Path) -> None:
+    for path in small.dicom(tmp_path / "in"):
+        small.rewrite(path, InstitutionName='Hospital \t "A" \x01')
+    assert "Hospital" in str(fields(converted(tmp_path / "in", tmp_path / "out")))
 
 
 def test_its_warnings_are_kept_with_the_original_names(

@@ -107,9 +107,7 @@ def _problem(unit: UnitState) -> str:
     """Return one line on a unit: what is wrong and what to do."""
     verdict = unit.verdict
     what = f"{verdict.category} {unit.id}" if verdict.category else f"NOT RUN {unit.id}"
-    chosen = [" ".join(choice.values()) for choice in unit.choices]
-    choices = f" ({'; '.join(chosen)})" if chosen else ""
-    return one_line(f"{what} {verdict.message}{choices}: {verdict.remedy}")
+    return one_line(f"{what} {verdict.message}: {verdict.remedy}")
 
 
 def collect(out: Path, run: str | None = None) -> BatchState:

@@ -107,8 +107,8 @@ def run(series: Series, expected: Expected, scratch: Path) -> Converted:
         words.append(f"{len(extra)} computed volume(s) left out")
     try:
         fields = sidecars.read(sidecar)
-    except Failure as failure:
-        raise _bad(series, "dcm2niix made a sidecar that is not JSON", [failure.message]) from None
+    except Failure:
+        raise _bad(series, "dcm2niix made a sidecar that is not JSON", words) from None
     return Converted(images[0], bval, bvec, fields, words)
 
 

@@ -17,14 +17,14 @@ from cohortflow.dwi.series import Series
 
 SMOOTHING_MM = 4.5
 """Radius of the median filter."""
-OPENING_MM = 9.0
+OPENING_MM = 7.5
 """Radius of the opening: bridges to eyes and scalp up to twice as thick are cut."""
 _FLOOR = 0.02  # of the maximum: what is darker is air
 PLAUSIBLE_ML = (200.0, 2500.0)
 
 _METHOD = (
     "median filter, Otsu threshold of the mean b=0 image clipped at the foreground's median, "
-    "opening, largest component, filled holes"
+    "erosion, largest component, dilation, filled holes"
 )
 
 Mask = NDArray[np.bool_]
@@ -81,8 +81,8 @@ def brain(b0: NDArray[np.floating], voxel_mm: NDArray[np.floating]) -> Mask:
 
     Otsu's threshold (1979) is taken twice, since cerebrospinal fluid and eyes can be so bright
     that it divides fluid from tissue. The first is taken of the logarithm, which divides head
-    from air; the second of the image clipped at the median of that head. An opening cuts the bridges to eyes and scalp; what it
-    took from the rim of the largest component is given back.
+    from air; the second of the image clipped at the median of that head. Eroding cuts the bridges
+    to eyes and scalp; the largest component is kept and dilated by as much.
 
     Parameters
     ----------
@@ -104,9 +104,11 @@ def brain(b0: NDArray[np.floating], voxel_mm: NDArray[np.floating]) -> Mask:
     level = np.log(np.maximum(smooth, _FLOOR * smooth.max()))
     clipped = np.minimum(smooth, np.median(smooth[level > otsu(level)]))
     bright = clipped > otsu(clipped)
-    core = _largest(ndimage.binary_opening(bright, ball(OPENING_MM, voxel_mm)))
-    rim = ndimage.binary_dilation(core, ball(float(np.max(voxel_mm)), voxel_mm))
-    return np.asarray(ndimage.binary_fill_holes(_largest(rim & bright)))
+    reach = ball(OPENING_MM, voxel_mm)
+    # the image's edge does not erode: a slab keeps its outer slices
+    core = _largest(ndimage.binary_erosion(bright, reach, border_value=1))
+    opened = ndimage.binary_dilation(core, reach) & bright
+    return np.asarray(ndimage.binary_fill_holes(opened))
 
 
 def ball(radius_mm: float, voxel_mm: NDArray[np.floating]) -> Mask:
@@ -198,7 +200,15 @@ def picture(data: Series, result: Result) -> Any:  # noqa: ANN401 - a PIL image
     return mosaic.draw(
         f"{data.prefix}: brain mask",
         text,
-        [mosaic.Row(label, b0, top, ("0", f"{top:.3g}"), outline=result.mask)],
+        [
+            mosaic.Row(
+                label,
+                b0,
+                top,
+                ("0", f"{top:.0f}" if top >= 10 else f"{top:.3g}"),
+                outline=result.mask,
+            )
+        ],
         result.mask,
         data.affine,
         columns=6,

@@ -22,6 +22,7 @@ _LOOK = {
     "done": ("✔", "done", "green"),
     "cached": ("✔", "cached", "green dim"),
     "failed": ("✘", "failed", "red"),
+    "left out": ("–", "left out", "dim"),
 }
 
 
@@ -123,8 +124,11 @@ class Progress:
             table.add_column(step)
         for unit in shown:
             cells = [Text(unit)]
+            ended = False
             for step in self.steps:
-                symbol, word, style = _LOOK[self.states.get((unit, step), "")]
+                state = self.states.get((unit, step), "left out" if ended else "")
+                ended = ended or state == "failed"
+                symbol, word, style = _LOOK[state]
                 cells.append(Text(f"{symbol} {word}", style=style))
             table.add_row(*cells)
         return table
@@ -137,7 +141,8 @@ class Progress:
             + (f"about {_clock(left)} left" if left is not None else "no estimate yet")
             + (f" · {hidden} units not shown" if hidden else "")
         )
-        bar = ProgressBar(total=max(total, 1), completed=done, width=40)
+        bar = Table.grid()
+        bar.add_row(ProgressBar(total=max(total, 1), completed=done, width=40))
         last = [Text(f"✘ {line}", style="red") for line in self.failures[-3:]]
         return Group(bar, text, *last)
 
