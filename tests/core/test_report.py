@@ -263,7 +263,7 @@ def test_the_tool_writes_five_files_and_a_dry_run_none(root: Path, make: Factory
     assert tree(make.out) == before
     made = run_tool(root, str(make.out))
     assert made.returncode == 0
-    assert made.stdout.startswith("1 unit: 1 done\n")
+    assert made.stdout.startswith("1 unit: 1 done, 0 invalid, 0 failed\n")
     new = set(tree(make.out)) - set(before)
     assert new == {
         "batch_metrics.csv", "batch_summary.json", "log.jsonl", "report.html", "rerun.json",

@@ -63,6 +63,13 @@ def test_a_thin_bridge_to_another_bright_thing_is_cut() -> None:
     assert scans.dice(found[:48], truth) >= 0.97
 
 
+def test_a_slab_keeps_its_outer_slices() -> None:
+    image, truth = head(3000)
+    slab = slice(20, 23)  # thinner than the erosion
+    found = mask.brain(image[:, :, slab], np.full(3, 3.0))
+    assert scans.dice(found, truth[:, :, slab]) >= 0.97
+
+
 def test_does_not_depend_on_scale_or_axis_order() -> None:
     scan = scans.phantom(21)
     b0 = scans.as_series(scan).b0

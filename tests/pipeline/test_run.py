@@ -39,7 +39,7 @@ def test_a_good_study_is_published_whole(finished: Finished) -> None:
         assert all(not Path(i["path"]).is_absolute() for i in marker["inputs"])
     summary = json.loads((finished.out / "batch_summary.json").read_text())
     assert summary["counts"]["done"] == 2
-    assert "2 units: 2 done" in finished.ended.out
+    assert "2 units: 2 done, 0 invalid, 0 failed" in finished.ended.out
     assert (finished.out / "report.html").is_file()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def prepare(out: Path, dataset: Path, lane: str, title: str, bidsignore: tuple[s
     hidden(out, "locks").mkdir(parents=True, exist_ok=True)
     target = out / "dataset_description.json"
     if not target.exists():
-        save.write_json(target, _description(dataset, lane, title))
+        save.write_json(target, _description(out, dataset, lane, title))
     lines = [
         f"{HIDDEN}/",
         "_done.json",
@@ -125,7 +126,9 @@ def prepare(out: Path, dataset: Path, lane: str, title: str, bidsignore: tuple[s
         save.write_text(ignore, text)
 
 
-def _description(dataset: Path, lane: str, title: str) -> dict[str, Any]:
+def _description(out: Path, dataset: Path, lane: str, title: str) -> dict[str, Any]:
+    # Relative, so that a study moved with its derivative stays linked, and no machine is named.
+    link = os.path.relpath(dataset.resolve(), out.resolve())
     source: dict[str, str] = {}
     try:
         raw = json.loads((dataset / "dataset_description.json").read_text(encoding="utf-8"))
@@ -143,7 +146,7 @@ def _description(dataset: Path, lane: str, title: str) -> dict[str, Any]:
                 "Description": f"lane {lane}: {title}",
             }
         ],
-        # A link that works from a derivative inside the study; elsewhere the name tells enough.
-        "SourceDatasets": [source or {"URL": dataset.resolve().as_uri()}],
+        "SourceDatasets": [source or {"URL": link}],
+        "DatasetLinks": {"raw": link},
         "CohortflowLane": lane,
     }

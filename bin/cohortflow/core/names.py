@@ -7,7 +7,7 @@ import re
 from cohortflow.core.outcome import Category, Failure
 
 _LABEL = re.compile(r"[A-Za-z0-9+]{1,64}\Z")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\Z")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*\Z")
 
 
@@ -45,7 +45,7 @@ def name(text: str) -> str:
         raise Failure(
             Category.DATA_INVALID,
             f"{text!r} cannot be used as a name",
-            "use letters, digits, '.', '_' and '-', starting with a letter or digit",
+            "use letters, digits, '.', '_', '+' and '-', starting with a letter or digit",
         )
     return text
 

@@ -185,6 +185,7 @@ def failure_of(error: OSError, path: Path | str | None = None) -> Failure:
     name = str(path or error.filename or "?")
     reason = error.strerror or str(error)
     by_errno = {
+        errno.EEXIST: Category.USAGE,
         errno.ENOENT: Category.INPUT_MISSING,
         errno.ENOTDIR: Category.INPUT_MISSING,
         errno.ELOOP: Category.INPUT_MISSING,

@@ -59,10 +59,11 @@ class Summary:
         return sum(self.counts.values())
 
     def line(self) -> str:
-        """Return one line for people, for example ``5 units: 3 done, 2 failed``."""
-        parts = [f"{count} {status}" for status, count in self.counts.items() if count]
+        """Return one line for people, for example ``5 units: 3 done, 0 invalid, 2 failed``."""
+        always = {Status.DONE, Status.INVALID, Status.FAILED}
+        parts = [f"{n} {status}" for status, n in self.counts.items() if n or status in always]
         units = f"{self.total} unit{'s' * (self.total != 1)}"
-        return f"{units}: {', '.join(parts)}" if parts else units
+        return f"{units}: {', '.join(parts)}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary as a JSON value."""
