@@ -6,6 +6,7 @@ set -euo pipefail
 # command:package:what the tests do with it
 needs=(
     "dwi2tensor:mrtrix3:reference values of the dwi lane"
+    "strace:strace:a kill at every step of publishing"
     "chromium:chromium:screenshot of the report"
 )
 

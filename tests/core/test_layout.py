@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,8 @@ def test_a_study_without_doi_is_named_by_its_place(
         (study / "dataset_description.json").write_text(text)
     layout.prepare(out, study, "fake", "A title", ())
     found = json.loads((out / "dataset_description.json").read_text())
-    assert found["SourceDatasets"] == [{"URL": study.as_uri()}]
+    assert found["SourceDatasets"] == [{"URL": os.path.relpath(study, out)}]
+    assert found["DatasetLinks"] == {"raw": os.path.relpath(study, out)}
 
 
 def test_preparing_again_changes_nothing(study: Path, out: Path) -> None:

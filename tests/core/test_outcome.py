@@ -74,7 +74,7 @@ def test_only_what_may_pass_is_retried() -> None:
 def test_a_tools_status_leads_back_to_its_category(category: Category) -> None:
     status = Failure(category, "x").status
     assert 0 < status < 256
-    if OUTCOMES[category].statuses:
+    if status in OUTCOMES[category].statuses:
         memory = category is Category.OUT_OF_MEMORY
         assert category_of(status, out_of_memory=memory) is category
 

@@ -39,7 +39,7 @@ def test_every_way_to_end_has_its_status_and_category(tmp_path: Path) -> None:
     assert found["sub-20"] == (Status.SKIPPED, None)
     assert found["sub-18"] == (Status.INVALID, Category.DATA_INVALID)
     assert found["sub-19"] == (Status.INVALID, Category.INPUT_MISSING)
-    assert found["sub-14"] == (Status.FAILED, Category.DATA_INVALID)
+    assert found["sub-14"] == (Status.INVALID, Category.DATA_INVALID)
     assert found["sub-15"] == (Status.FAILED, Category.SOFTWARE)
     assert found["sub-16"] == (Status.FAILED, Category.TIMEOUT)
     assert found["sub-17"] == (Status.LOST, Category.LOST)
@@ -62,7 +62,7 @@ def test_an_interrupted_run_says_so_of_each_unit_that_is_not_done(make: Factory)
     make.failed("05", "mask")
     make.write(interrupted=True)
     statuses = [unit.status for unit in report.collect(make.out).units]
-    assert statuses == ["done", "interrupted", "interrupted", "interrupted", "failed"]
+    assert statuses == ["done", "interrupted", "interrupted", "interrupted", "invalid"]
 
 
 def test_a_record_without_exit_and_category_is_lost(make: Factory) -> None:
@@ -98,7 +98,7 @@ def test_a_failure_hides_the_numbers_of_an_older_version(make: Factory) -> None:
     unit = make.failed("01")
     make.publish(unit, {"fa_mean": 0.4}, run="earlier")
     make.write()
-    assert (only(make).status, only(make).metrics) == (Status.FAILED, {})
+    assert (only(make).status, only(make).metrics) == (Status.INVALID, {})
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_no_run_no_folder_and_an_evil_name_are_foreseen_failures(tmp_path: Path)
 
 def test_a_run_of_no_units_has_a_report(make: Factory) -> None:
     make.write()
-    assert report.build(make.out).line() == "0 units"
+    assert report.build(make.out).line() == "0 units: 0 done, 0 invalid, 0 failed"
     assert "No units were found" in (make.out / "report.html").read_text(encoding="utf-8")
     assert json.loads((make.out / "rerun.json").read_text())["units"] == []
 
@@ -243,7 +243,7 @@ def test_metrics_that_are_not_flat_finite_numbers_or_words_are_unknown(make: Fac
 
 def test_the_summary_counts_and_lists_problems_in_one_line_each(tmp_path: Path) -> None:
     made = report.build(study(tmp_path).write())
-    assert made.line() == "22 units: 13 done, 2 skipped, 2 invalid, 3 failed, 1 lost, 1 missing"
+    assert made.line() == "22 units: 13 done, 2 skipped, 3 invalid, 2 failed, 1 lost, 1 missing"
     assert (made.complete, made.total, len(made.problems)) == (15, 22, 7)
     assert made.problems[0].startswith("DATA_INVALID sub-14 sub-14/dwi/sub-14_dwi.nii.gz: 33 vol")
     assert json.loads(json.dumps(made.as_json()))["counts"]["done"] == 13

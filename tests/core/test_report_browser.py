@@ -101,4 +101,4 @@ def test_the_table_filters_and_sorts(chromium: str, tmp_path: Path) -> None:
     page.write_text(without_policy.replace("</body>", probe), encoding="utf-8")
     document, console = dom(chromium, page)
     assert console == []
-    assert title(document) == "sub-13_ses-02|sub-04|3 of 22 units|sub-16"
+    assert title(document) == "sub-13_ses-02|sub-04|2 of 22 units|sub-16"

@@ -54,6 +54,9 @@ class Policy:
     remedy: str
 
 
+#: What Nextflow gives as the exit status of a task that has none.
+NO_STATUS = 2147483647
+
 OUTCOMES: dict[Category, Policy] = {
     Category.USAGE: Policy(
         (2, 64), 0, "A tool was called in a way it does not accept.", "correct the option it names"
@@ -93,7 +96,7 @@ OUTCOMES: dict[Category, Policy] = {
         (), 0, "The run was stopped before the unit was done.", "run again: it resumes"
     ),
     Category.LOST: Policy(
-        (), 1, "The step vanished without an exit status.", "run again: it resumes"
+        (NO_STATUS,), 1, "The step vanished without an exit status.", "run again: it resumes"
     ),
 }
 
@@ -165,7 +168,7 @@ class Failure(Exception):
     @property
     def status(self) -> int:
         """Exit status of a tool that ends with this failure."""
-        statuses = OUTCOMES[self.category].statuses
+        statuses = [s for s in OUTCOMES[self.category].statuses if s != NO_STATUS]
         return statuses[0] if statuses else 1
 
     def line(self, unit: str = "-") -> str:
