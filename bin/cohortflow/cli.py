@@ -6,11 +6,12 @@ No module of the package below this one imports Click.
 from __future__ import annotations
 
 import functools
+import io
 import json
 import logging
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,21 @@ def plan_options(function: Command) -> Command:
     """Add the options that decide which units run: core-plan and the front door share them."""
     options = (
         click.option("--overwrite", is_flag=True, help="Run complete units again, without cache."),
-        click.option("--rerun-failed", is_flag=True, help="Try invalid units again, too."),
+        click.option(
+            "--rerun-failed",
+            is_flag=True,
+            help="Try units again whose data was found invalid, although nothing changed.",
+        ),
         click.option(
             "--stale",
             type=click.Choice(["run", "keep"]),
             default="run",
-            help="Results of older code: run them again or keep them.",
+            help="What to do with results of older code.",
             show_default=True,
         ),
-        click.option("--limit", type=click.IntRange(min=1), help="Run at most N units."),
+        click.option(
+            "--limit", type=click.IntRange(min=1), metavar="N", help="Run at most N units."
+        ),
     )
     for option in reversed(options):
         function = option(function)
@@ -68,6 +75,81 @@ def pair(text: str) -> tuple[str, str]:
     return name, value
 
 
+class OneLineErrors(click.Command):
+    """A command whose usage errors are one line on stderr, as all its other errors are."""
+
+    def main(self, *args: Any, **given: Any) -> Any:  # noqa: ANN401 - Click's own signature
+        """Run the command line; leave with its exit status unless Click is told not to."""
+        if not given.get("standalone_mode", True):
+            return super().main(*args, **given)
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that knows ASCII only
+            sys.stdout.reconfigure(errors="backslashreplace")
+        try:
+            status = super().main(*args, **{**given, "standalone_mode": False})
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            status = error.exit_code
+        except click.ClickException as error:
+            usage = getattr(error, "ctx", None)
+            remedy = f"see `{usage.command_path} --help`" if usage else ""
+            message = error.format_message().rstrip(".")
+            click.echo(Failure(Category.USAGE, message, remedy).line(), err=True)
+            status = error.exit_code
+        except click.Abort:
+            status = 130
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+class OneLineGroup(OneLineErrors, click.Group):
+    """A group of commands with one-line errors."""
+
+
+def _hyphened(arg: str) -> str:
+    """Spell an option's name with hyphens; its value stays as it is."""
+    name, sign, value = arg.partition("=")
+    return name.replace("_", "-") + sign + value
+
+
+class BidsCommand(click.Command):
+    """A command that takes several labels after one option, as BIDS Apps do."""
+
+    labels = ("--participant-label", "--session-label")
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat a label option for each word after it.
+
+        Such words are labels before LANE or once LANE, STUDY and OUT were given; between them
+        nobody could tell a label from a folder.
+        """
+        end = args.index("--") if "--" in args else len(args)
+        spelled = [_hyphened(arg) if arg.startswith("--") else arg for arg in args[:end]]
+        return super().parse_args(ctx, [*self._repeated(spelled), *args[end:]])
+
+    def _repeated(self, args: list[str]) -> Iterator[str]:
+        from cohortflow.core import lanes  # only the front door needs it: tools start faster
+
+        positional, option, flags = 0, "", self._flags()
+        for before, arg in zip(["", *args], args, strict=False):
+            value = before.startswith("--") and "=" not in before and before not in flags
+            first = positional == 0 and arg not in lanes.LANES
+            if arg.startswith("-") and not value:
+                option = arg.partition("=")[0] if arg.partition("=")[0] in self.labels else ""
+            elif option and not value and (first or positional >= 3) and arg != "participant":
+                yield option
+            elif not value:
+                positional += 1
+                option = ""
+            yield arg
+
+    def _flags(self) -> set[str]:
+        return {
+            name
+            for option in self.params
+            if isinstance(option, click.Option) and option.is_flag
+            for name in option.opts
+        }
+
+
 def tool(example: str) -> Callable[[Command], click.Command]:
     """Make a function a tool: a Click command with ``--version``, an example and error lines.
 
@@ -79,6 +161,7 @@ def tool(example: str) -> Callable[[Command], click.Command]:
 
     def decorate(function: Command) -> click.Command:
         return click.command(
+            cls=OneLineErrors,
             context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
             epilog=f"\b\nExample:\n  {example}",
         )(click.version_option(__version__)(errors_as_lines(function)))

@@ -6,7 +6,8 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from cohortflow import __version__, cli
 from cohortflow.core import lanes
@@ -23,80 +25,65 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 EXISTING = click.Path(exists=True, file_okay=False, path_type=Path)
 SHOWN = 20
 OUTPUT = click.Path(file_okay=False, path_type=Path)
+LANE = click.Choice(lanes.LANES)
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(
+    cls=cli.OneLineGroup,
+    context_settings=CONTEXT,
+    epilog="\b\nExample:\n"
+    "  cohortflow example dwi demo/study\n"
+    "  cohortflow run dwi demo/study demo/out",
+)
 @click.version_option(__version__)
 def main() -> None:
     """Run every unit of a study: discover, validate, process, publish, report."""
 
 
-def _hyphened(arg: str) -> str:
-    """Spell an option's name with hyphens; its value stays as it is."""
-    name, sign, value = arg.partition("=")
-    return name.replace("_", "-") + sign + value
-
-
-class BidsCommand(click.Command):
-    """A command that takes several labels after one option, as BIDS Apps do."""
-
-    labels = ("--participant-label", "--session-label")
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Repeat a label option for each word after it, once LANE, STUDY and OUT were given."""
-        spelled = [_hyphened(arg) if arg.startswith("--") else arg for arg in args]
-        return super().parse_args(ctx, list(self._repeated(spelled)))
-
-    def _repeated(self, args: list[str]) -> Iterator[str]:
-        positional, option, flags = 0, "", self._flags()
-        for before, arg in zip(["", *args], args, strict=False):
-            value = before.startswith("--") and "=" not in before and before not in flags
-            if arg.startswith("-"):
-                option = arg if arg in self.labels else ""
-            elif option and not value and positional >= 3 and arg != "participant":
-                yield option
-            elif not value:
-                positional += 1
-            yield arg
-
-    def _flags(self) -> set[str]:
-        return {
-            name
-            for option in self.params
-            if isinstance(option, click.Option) and option.is_flag
-            for name in option.opts
-        }
-
-
 def study_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the arguments and options that choose units; `run` and `plan` share them."""
     options = (
-        click.argument("lane", type=click.Choice(lanes.LANES)),
-        click.argument("study", type=EXISTING),
-        click.argument("out", type=OUTPUT),
+        click.argument("lane", type=LANE, metavar="LANE"),
+        click.argument("study", type=EXISTING, metavar="STUDY"),
+        click.argument("out", type=OUTPUT, metavar="OUT"),
         click.argument(
-            "level", required=False, default="participant", type=click.Choice(["participant"])
+            "level",
+            required=False,
+            default="participant",
+            type=click.Choice(["participant"]),
+            metavar="[participant]",
         ),
         click.option(
-            "--participant-label", "participants", multiple=True, help="Subjects, as BIDS Apps do."
+            "--participant-label",
+            "participants",
+            multiple=True,
+            metavar="LABEL...",
+            help="Subjects to take, with or without sub-; all when left out.",
         ),
-        click.option("--session-label", "sessions", multiple=True, help="Sessions."),
+        click.option(
+            "--session-label",
+            "sessions",
+            multiple=True,
+            metavar="LABEL...",
+            help="Sessions to take, with or without ses-; all when left out.",
+        ),
         click.option(
             "--bids-filter-file",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="JSON that decides between several inputs of a unit.",
+            help="JSON, as fMRIPrep's, that chooses among several inputs of a unit.",
         ),
         click.option(
             "--manifest",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="Units to run: JSON, JSON lines, CSV or csttool's form.",
+            help="Units to take instead of looking in STUDY: JSON, JSON lines, CSV or csttool's "
+            "form; OUT/rerun.json is one.",
         ),
         click.option(
             "--parameter",
             "given",
             multiple=True,
             metavar="NAME=VALUE",
-            help="Parameter of the lane; see `cohortflow lanes`.",
+            help="Set a parameter of the lane; `cohortflow lanes` lists them.",
         ),
         cli.plan_options,
         cli.json_option,
@@ -134,18 +121,31 @@ def _request(**given: Any) -> Any:  # noqa: ANN401 - Click's own values
 
 @main.command(
     "run",
-    cls=BidsCommand,
+    cls=cli.BidsCommand,
     epilog="\b\nExample:\n  cohortflow run dwi STUDY STUDY/derivatives/cohortflow-dwi",
 )
 @study_options
-@click.option("--jobs", type=click.IntRange(min=1), help="Tasks at once; as many as cores if not.")
-@click.option("--profile", default="", help="Nextflow profiles, separated by commas.")
-@click.option("--work-dir", type=OUTPUT, help="Scratch folder; in OUT when left out.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Tasks at the same time; as many as cores when left out.",
+)
+@click.option(
+    "--profile", default="", metavar="NAMES", help="Nextflow profiles, separated by commas."
+)
+@click.option(
+    "--work-dir", type=OUTPUT, help="Folder of intermediate files; inside OUT when left out."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would run and why; write nothing.")
 @click.option("--validate-only", is_flag=True, help="Check the inputs; write nothing.")
 @cli.front_errors
 def run_command(dry_run: bool, validate_only: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401
     """Run the units of STUDY that need it and publish them in OUT.
+
+    LANE says what is made (see `cohortflow lanes`), STUDY is a BIDS folder; OUT lies outside of
+    STUDY, or is STUDY/derivatives/NAME. Run it again after an interrupt or when the study grew:
+    what is done is kept.
 
     Exits 0 when all units are done, 1 when some are not, 2 when it was called wrongly, 3 when
     nothing could run.
@@ -156,10 +156,10 @@ def run_command(dry_run: bool, validate_only: bool, as_json: bool, **given: Any)
     if dry_run or validate_only:
         _, _, decisions = run.planned(request)
         (_show_checks if validate_only else _show_plan)(decisions, as_json)
-        usable = [d for d in decisions if d.decision != "invalid"]
-        if validate_only or not usable:
-            sys.exit(0 if len(usable) == len(decisions) else 1 if usable else 3)
-        return
+        invalid = sum(d.decision == "invalid" for d in decisions)
+        if invalid == len(decisions):
+            sys.exit(3)
+        sys.exit(1 if validate_only and invalid else 0)
     result = _run_live(request)
     if result.engine_message:
         click.echo(result.engine_message, err=True)
@@ -198,6 +198,9 @@ def _show_result(result: Any, as_json: bool) -> None:  # noqa: ANN401
         click.echo(f"  … and {len(problems) - SHOWN} more, all in the report")
     click.echo(result.summary.line())
     click.echo(f"Report: {result.summary.report}")
+    if problems:
+        out = shlex.quote(str(Path(result.summary.report).parent))
+        click.echo(f"More on one: cohortflow why {out} UNIT")
 
 
 def _show_plan(decisions: list[Any], as_json: bool) -> None:
@@ -208,13 +211,22 @@ def _show_plan(decisions: list[Any], as_json: bool) -> None:
         ]
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("unit", "decision", "reason", "detail"):
-        table.add_column(name, overflow="fold")
-    for d in decisions:
-        style = {"run": "cyan", "invalid": "red"}.get(d.decision, "")
-        table.add_row(d.unit.id, d.decision, d.reason, d.detail, style=style)
-    Console().print(table)
+    columns = ("unit", "decision", "reason", "detail")
+    cells = [(d.unit.id, d.decision, d.reason, d.detail) for d in decisions]
+    console = Console()
+    if console.is_terminal:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in columns:
+            table.add_column(name, overflow="fold")
+        for row in cells:
+            style = {"run": "cyan", "invalid": "red"}.get(row[1], "")
+            table.add_row(*map(Text, row), style=style)
+        console.print(table)
+    else:  # a unit a line, for other programs
+        for row in (columns, *cells):
+            click.echo("\t".join(row))
+    counts = Counter(d.decision for d in decisions)
+    click.echo(", ".join(f"{counts[name]} {name}" for name in ("run", "skip", "invalid")))
 
 
 def _show_checks(decisions: list[Any], as_json: bool) -> None:
@@ -239,17 +251,23 @@ def _show_checks(decisions: list[Any], as_json: bool) -> None:
 
 @main.command(
     "plan",
-    cls=BidsCommand,
+    cls=cli.BidsCommand,
     epilog="\b\nExample:\n  cohortflow plan dwi STUDY STUDY/derivatives/cohortflow-dwi",
 )
 @study_options
 @cli.front_errors
 def plan_command(as_json: bool, **given: Any) -> None:  # noqa: ANN401
-    """Show per unit whether it would run, and why; write nothing."""
+    """Show per unit whether it would run, and why; write nothing.
+
+    It is what `cohortflow run --dry-run` shows. Exits 0, 2 when it was called wrongly, 3 when
+    nothing could run.
+    """
     from cohortflow.front import run
 
     _, _, decisions = run.planned(_request(**given))
     _show_plan(decisions, as_json)
+    if all(d.decision == "invalid" for d in decisions):
+        sys.exit(3)
 
 
 @main.command("why", epilog="\b\nExample:\n  cohortflow why OUT sub-01_ses-01")
@@ -258,7 +276,11 @@ def plan_command(as_json: bool, **given: Any) -> None:  # noqa: ANN401
 @cli.json_option
 @cli.front_errors
 def why_command(out: Path, unit: str, as_json: bool) -> None:
-    """Tell what happened to UNIT: the plan's reason, its attempts, the log, how to rerun."""
+    """Tell what happened to a unit, and how to run it again.
+
+    Shows the plan's reason, the attempts, the command and the end of the log of the latest run in
+    OUT that ran UNIT (its name in the report, as sub-01_ses-01).
+    """
     from dataclasses import asdict
 
     from cohortflow.front import why
@@ -269,11 +291,19 @@ def why_command(out: Path, unit: str, as_json: bool) -> None:
 
 @main.command("report", epilog="\b\nExample:\n  cohortflow report OUT")
 @click.argument("out", type=EXISTING)
-@click.option("--run", "run_id", help="Id of a run; the latest when left out.")
+@click.option(
+    "--run",
+    "run_id",
+    metavar="ID",
+    help="A run, as OUT/.cohortflow/runs has it; the latest when left out.",
+)
 @cli.json_option
 @cli.front_errors
 def report_command(out: Path, run_id: str | None, as_json: bool) -> None:
-    """Make the report of OUT again, from its manifest, plan, records and markers."""
+    """Make the report of OUT again.
+
+    It comes from the manifest, plan and records of a run and from the units' markers.
+    """
     from cohortflow.core import report
 
     summary = report.build(out.absolute(), run_id)
@@ -284,7 +314,10 @@ def report_command(out: Path, run_id: str | None, as_json: bool) -> None:
 @cli.json_option
 @cli.front_errors
 def doctor_command(as_json: bool) -> None:
-    """Show what is installed, what is missing, and what to do about it."""
+    """Show what is installed, what is missing, and what to do about it.
+
+    Exits 0 when nothing that a run needs is missing, else 1.
+    """
     from dataclasses import asdict
 
     from cohortflow.core import doctor
@@ -298,12 +331,17 @@ def doctor_command(as_json: bool) -> None:
 
 
 @main.command("example", epilog="\b\nExample:\n  cohortflow example dwi demo/study")
-@click.argument("lane", type=click.Choice(lanes.LANES))
-@click.argument("folder", type=OUTPUT)
-@click.option("--seed", default=1, show_default=True, help="Another seed makes other heads.")
+@click.argument("lane", type=LANE, metavar="LANE")
+@click.argument("folder", type=OUTPUT, metavar="FOLDER")
+@click.option(
+    "--seed", default=1, show_default=True, metavar="N", help="Another seed makes other heads."
+)
 @cli.front_errors
 def example_command(lane: str, folder: Path, seed: int) -> None:
-    """Make an example study with known truth in FOLDER."""
+    """Make an example study with known truth in FOLDER.
+
+    It holds six subjects that show what a run does: good ones, an ambiguous one, broken ones.
+    """
     from cohortflow.example import study
 
     study.write_study(folder, seed)

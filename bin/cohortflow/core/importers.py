@@ -44,11 +44,13 @@ def read(
         return header, _from_csv(path, lane, base)
     value = _json_object(path)
     if value is None:
-        return manifest.read(path)
+        header, found = manifest.read(path)
+        return header, _known(path, header, found)
     if "subjects" in value:
         return header, _from_csttool(path, value, lane, base)
     if "units" in value:
-        return _from_object(path, value)
+        header, found = _from_object(path, value)
+        return header, _known(path, header, found)
     raise _bad(path, "it has neither units nor subjects")
 
 
@@ -115,6 +117,20 @@ def _from_csttool(path: Path, value: dict[str, Any], lane: str, base: Path) -> I
         yield _unit(path, f"subject {number}", filled, known, base)
 
 
+def _known(path: Path, header: Header, units: Iterator[Unit]) -> Iterator[Unit]:
+    """Yield the units, and stop at a role or an option that the lane has not: it is misspelt."""
+    lane = lanes.get(header.lane)
+    options = _option_names(lane)
+    for unit in units:
+        for one in unit.inputs:
+            if one.role not in lane.roles:
+                raise _bad(path, f"unit {unit.id}: unknown role {one.role!r}")
+        for name in unit.options:
+            if name not in options:
+                raise _bad(path, f"unit {unit.id}: unknown option {name!r}")
+        yield unit
+
+
 def _columns(lane: lanes.Lane) -> set[str]:
     return _PLACE | set(lane.roles) | set(lane.aliases) | _option_names(lane)
 
@@ -136,7 +152,9 @@ def _unit(path: Path, where: str, row: Mapping[str, str], lane: lanes.Lane, base
         id=f"sub-{subject}" + (f"_ses-{session}" if session else ""),
         folder=f"sub-{subject}" + (f"/ses-{session}" if session else ""),
         entities=entities,
-        inputs=[Input(role=name, path=roles[name]) for name in lane.roles if name in roles],
+        inputs=[
+            Input(role=name, path=str(base / roles[name])) for name in lane.roles if name in roles
+        ],
         options={name: row[name] for name in sorted(_option_names(lane)) if name in row},
     )
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,25 @@ def description(out: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else {}
 
 
+def check_names(*paths: Path | None) -> None:
+    """Refuse paths that no script and no JSON file can hold.
+
+    Raises
+    ------
+    Failure
+        USAGE for a line break, a control character, or what is not UTF-8.
+    """
+    for path in paths:
+        text = str(path.absolute()) if path else ""
+        if any(unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"} for letter in text):
+            raise Failure(
+                Category.USAGE,
+                f"{text.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')} "
+                "has a line break, a control character or no UTF-8 in its name",
+                "rename it, or reach it through a link with another name",
+            )
+
+
 def check_output(out: Path, dataset: Path, lane: str) -> None:
     """Refuse an output folder that would harm something.
 
@@ -68,6 +88,7 @@ def check_output(out: Path, dataset: Path, lane: str) -> None:
         USAGE when the output lies inside the study (but for ``derivatives/<name>``), holds the
         study, belongs to another lane, or is a folder with foreign files.
     """
+    check_names(dataset, out)
     target, study = out.resolve(), dataset.resolve()
     inside = target.is_relative_to(study)
     derivative = inside and target.relative_to(study).parts[:1] == ("derivatives",)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +98,7 @@ def start(
         Descriptors that Nextflow inherits (the output's lock).
     """
     launch.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "PATH": search_path(), "NXF_ANSI_LOG": "false"}
+    environment = {**_utf8(os.environ), "PATH": search_path(), "NXF_ANSI_LOG": "false"}
     return subprocess.Popen(
         [nextflow(), *arguments],
         cwd=launch,
@@ -106,11 +106,20 @@ def start(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         start_new_session=True,
         pass_fds=tuple(keep_open),
     )
+
+
+def _utf8(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment whose locale is UTF-8: Java takes file names by it."""
+    given = dict(environment)
+    name = given.get("LC_ALL") or given.get("LC_CTYPE") or given.get("LANG") or ""
+    if not re.search(r"utf-?8", name, re.IGNORECASE):
+        given |= {"LC_ALL": "C.UTF-8"}
+    return given
 
 
 def events(process: subprocess.Popen[str]) -> Iterator[Event]:

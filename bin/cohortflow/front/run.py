@@ -88,6 +88,7 @@ def planned(request: Request) -> tuple[plan.Context, manifest.Header, list[plan.
         When the request cannot be planned; with INPUT_MISSING when there is nothing to run.
     """
     lane = lanes.get(request.lane)
+    layout.check_names(request.work)
     layout.check_output(request.out, request.study, lane.name)
     header, units = study.units(lane, request.study, request.manifest, request.chosen)
     shared = plan.context(
@@ -196,13 +197,16 @@ def _read(process: Any, progress: Progress, lines: list[str]) -> None:  # noqa: 
 
 def _words(lines: list[str]) -> str:
     """Return Nextflow's own words on why it stopped."""
-    wanted = [line for line in lines if not line.startswith(("Launching", "WARN"))]
+    ignored = ("Launching", "WARN", "\tat ", "\t...")
+    wanted = [line for line in lines if not line.startswith(ignored)]
     return "\n".join(wanted[-12:])
 
 
 def _arguments(request: Request, shared: plan.Context, launch: Path, work: Path) -> list[str]:
     folder = layout.run_folder(shared.out, shared.run)
-    arguments = ["-log", str(folder / "nextflow.log"), "run", str(engine.pipeline())]
+    # Relative, because the name of a log is a pattern to Nextflow, in which % means something.
+    log = os.path.relpath(folder / "nextflow.log", launch)
+    arguments = ["-log", log, "run", str(engine.pipeline())]
     arguments += ["-ansi-log", "false", "-work-dir", str(work)]
     if (launch / ".nextflow" / "history").exists():
         arguments.append("-resume")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cohortflow import __version__
-from cohortflow.core import importers
+from cohortflow.core import importers, manifest, names
 from cohortflow.core.lanes import Lane, Selection
 from cohortflow.core.manifest import Excluded, Header, Unit
 from cohortflow.core.outcome import Category, Failure
@@ -31,27 +31,29 @@ def _labels(given: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def units(
-    lane: Lane, study: Path, manifest: Path | None, chosen: Selection
+    lane: Lane, study: Path, listed: Path | None, chosen: Selection
 ) -> tuple[Header, Iterator[Unit]]:
-    """Return the header and the units of a study or a manifest.
+    """Return the header and the units of a study, or of `listed`, a manifest.
+
+    Relative paths in a manifest of JSON are below the study; in another form, beside the manifest.
 
     Raises
     ------
     Failure
         As discovery and the manifest's reader say.
     """
-    if manifest is None:
+    if listed is None:
         header = Header(
             lane=lane.name,
             dataset=str(study.absolute()),
             generated_by=f"cohortflow {__version__}",
         )
         return header, lane.discover(study.absolute(), chosen)
-    header, found = importers.read(manifest, lane.name, study)
+    header, found = importers.read(listed, lane.name, study)
     if header.lane != lane.name:
         raise Failure(
             Category.USAGE,
-            f"{manifest} is of lane {header.lane}, not {lane.name}",
+            f"{listed} is of lane {header.lane}, not {lane.name}",
             f"run `cohortflow run {header.lane}`",
         )
     wanted = (unit for unit in found if _wanted(unit, chosen))
@@ -61,17 +63,39 @@ def units(
 def _fresh(unit: Unit, lane: Lane, study: Path) -> Unit:
     """Look at a manifest's unit again: sizes and times may be old, and what was wrong mended."""
     try:
+        manifest.checked(unit)
+        for label in unit.entities.values():
+            names.bids_label(label)
         if unit.inputs:
             return lane.complete(unit.model_copy(update={"excluded": None}), study)
-        subject, session = unit.entities.get("subject"), unit.entities.get("session")
-        chosen = Selection((subject,) if subject else (), (session,) if session else ())
-        found = lane.discover(study, chosen)
-        return next((other for other in found if other.id == unit.id), unit)
+        return _found(unit, lane, study)
     except Failure as failure:
         excluded = Excluded(
             category=failure.category, message=failure.message, remedy=failure.remedy
         )
         return unit.model_copy(update={"excluded": excluded})
+
+
+def _found(unit: Unit, lane: Lane, study: Path) -> Unit:
+    """Look for a unit without inputs in the study; its own options choose among several."""
+    subject, session = unit.entities.get("subject"), unit.entities.get("session")
+    missing = Failure(
+        Category.INPUT_MISSING,
+        f"{unit.id} has no inputs in the manifest, and {study} has no such unit",
+        "add its inputs to the manifest",
+    )
+    if subject is None:
+        raise missing
+    try:
+        found = list(lane.discover(study, Selection((subject,), (session,) if session else ())))
+    except Failure as failure:
+        raise missing if failure.category is Category.USAGE else failure from None
+    other = next((other for other in found if other.id == unit.id), None)
+    if other is None:
+        raise missing
+    if unit.options and other.inputs:
+        return lane.complete(other.model_copy(update={"options": unit.options}), study)
+    return other
 
 
 def _wanted(unit: Unit, chosen: Selection) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cohortflow.core import layout, marker, plan
+from cohortflow.core import lanes, layout, marker, plan
 from cohortflow.core.outcome import Category, Failure
 
 
@@ -23,6 +23,10 @@ class Story:
         The plan's words.
     state : str
         ``complete``, ``damaged`` or ``not published``.
+    remedy : str
+        What to do when the unit could not run; empty when it could.
+    choices : list of dict
+        Of an ambiguous unit.
     attempts : list of dict
         The unit's records of that run, in order.
     rerun : str
@@ -35,6 +39,8 @@ class Story:
     reason: str
     detail: str
     state: str
+    remedy: str
+    choices: list[dict[str, str]]
     attempts: list[dict[str, Any]]
     rerun: str
 
@@ -59,11 +65,7 @@ def story(out: Path, unit: str) -> Story:
     state = "not published" if done is None else "complete"
     if isinstance(done, str):
         state = f"damaged: {done}"
-    words = ["cohortflow", "run", head["lane"], head["dataset"], str(out)]
-    entities = entry["unit"].get("entities", {})
-    for entity, option in (("subject", "participant"), ("session", "session")):
-        if entity in entities:
-            words += [f"--{option}-label", entities[entity]]
+    excluded = entry["unit"].get("excluded") or {}
     return Story(
         unit,
         run,
@@ -71,9 +73,33 @@ def story(out: Path, unit: str) -> Story:
         entry["reason"],
         entry["detail"],
         state,
+        excluded.get("remedy", ""),
+        excluded.get("choices", []),
         _attempts(out, run, unit),
-        shlex.join([*words, "--rerun-failed"]),
+        shlex.join(_command(out, run, head, entry["unit"])),
     )
+
+
+def _command(out: Path, run: str, head: dict[str, Any], unit: dict[str, Any]) -> list[str]:
+    """Make the command that tries a unit again as that run did, from any folder."""
+    words = ["cohortflow", "run", head["lane"], head["dataset"], str(out.absolute())]
+    for entity, option in (("subject", "participant"), ("session", "session")):
+        if entity in unit.get("entities", {}):
+            words.append(f"--{option}-label={unit['entities'][entity]}")
+    if _had_manifest(out, run):
+        words.append(f"--manifest={layout.run_folder(out.absolute(), run) / 'manifest.jsonl'}")
+    usual = lanes.get(head["lane"]).resolve({})
+    given = {k: v for k, v in head["parameters"].items() if usual.get(k) != v}
+    return [*words, *(f"--parameter={k}={v}" for k, v in given.items()), "--rerun-failed"]
+
+
+def _had_manifest(out: Path, run: str) -> bool:
+    """Tell whether a run took its units from a manifest: discovery may not find them again."""
+    try:
+        facts = json.loads((layout.run_folder(out, run) / "run.json").read_text(encoding="utf-8"))
+        return any(word.startswith("--manifest") for word in shlex.split(facts["command"]))
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _latest_plan(out: Path, unit: str) -> tuple[str, dict[str, Any], dict[str, Any]] | None:
@@ -116,6 +142,9 @@ def text(told: Story) -> str:
             f"  {attempt['step']:<10} attempt {attempt['attempt']}  {status}  "
             f"{attempt['seconds']:.1f} s  {attempt['work']}"
         )
+    lines += ["    " + "  ".join(f"{k}={v}" for k, v in one.items()) for one in told.choices]
+    if told.remedy:
+        lines += ["", f"What to do: {told.remedy}"]
     failures = [attempt for attempt in told.attempts if attempt["category"]]
     if failures:
         last = failures[-1]

@@ -1,0 +1,1 @@
+"""Timings of cohortflow beside its peers and limits: `python -m bench [NAME...]`."""

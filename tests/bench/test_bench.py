@@ -1,0 +1,79 @@
+"""The benches run and print their tables; how fast anything is, is no matter here."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COLUMNS = ["what", "wall s", "CPU s", "peak MB", "ours / it"]
+OURS = {
+    "discovery": ["dwi-discover", "dwi-discover"],
+    "tensor": ["cohortflow.dwi.tensor", "cohortflow.dwi.tensor.compute"],
+    "publish": ["core.publish"],
+    "plan": ["core-plan"],
+    "report": ["core-report"],
+}
+FITS = ["what", "wall s", "CPU s", "ours / it"]
+ENGINE = ["what", "start s", "task s", "CPU s a task", "ours / it"]
+CELLS = re.compile(r" {2,}")
+
+
+def bench(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *words],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """Return the cells of each table: its lines are those with as many cells as the columns."""
+    found = []
+    for part in text.split("\n\n")[1:]:
+        rows = [CELLS.split(line.strip()) for line in part.splitlines()[1:]]
+        found.append([row for row in rows if len(row) == len(rows[0])])
+    return found
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_bench_prints_ours_first_and_something_to_compare_it_with(root: Path, name: str) -> None:
+    done = bench(root, name, "--size", "tiny")
+    assert done.returncode == 0, done.stderr
+    made = tables(done.stdout)
+    assert [table[1][0] for table in made] == OURS[name]
+    for head, ours, *others in made:
+        assert head == (FITS if "compute" in ours[0] else COLUMNS)
+        assert ours[-1] == "1.00"
+        assert others, "nothing to compare with"
+        assert all(float(cell) >= 0 for row in (ours, *others) for cell in row[1:])
+
+
+@pytest.mark.pipeline
+def test_the_engine_is_timed_beside_bare_nextflow_and_xargs(root: Path) -> None:
+    done = bench(root, "engine", "--size", "tiny")
+    assert done.returncode == 0, done.stderr
+    (head, *rows), = tables(done.stdout)  # fmt: skip
+    assert head == ENGINE
+    assert [row[0].split()[0] for row in rows] == ["cohortflow:", "bare", "xargs", "xargs"]
+
+
+def test_the_tensors_that_are_timed_agree(root: Path) -> None:
+    done = bench(root, "tensor", "--size", "tiny")
+    found = re.findall(r"FA, mean absolute difference from (\w+): (\S+)", done.stdout)
+    peers = {"DIPY"} | ({"MRtrix3"} if shutil.which("dwi2tensor") else set())
+    assert {name for name, _ in found} == peers
+    assert all(float(value) < 0.01 for _, value in found)
+
+
+def test_a_name_that_is_no_bench_is_refused(root: Path) -> None:
+    done = bench(root, "no-such")
+    assert done.returncode == 2
+    assert "discovery, tensor, engine" in done.stderr
