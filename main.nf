@@ -27,17 +27,17 @@ workflow {
     if (!params.plan && (!params.input || !params.outdir)) {
         error("name the study with --input and the output folder with --outdir")
     }
-    def outdir = params.outdir ? file(params.outdir).toAbsolutePath().toString() : ''
+    def outdir = params.outdir ? file(params.outdir, glob: false).toAbsolutePath().toString() : ''
     def selection = params.subMap('input', 'participant_label', 'session_label', 'bids_filter_file')
     def wishes = params.subMap('overwrite', 'rerun_failed', 'stale', 'limit', 'gradient_check')
 
     // The front door plans by itself; a bare run discovers and plans here.
     if (params.plan) {
-        plan = channel.fromPath(params.plan, checkIfExists: true)
+        plan = channel.fromPath(params.plan, checkIfExists: true, glob: false)
     }
     else {
         manifest = params.manifest
-            ? channel.fromPath(params.manifest, checkIfExists: true)
+            ? channel.fromPath(params.manifest, checkIfExists: true, glob: false)
             : DWI_DISCOVER(selection)
         plan = CORE_PLAN(manifest, params.input, outdir, params.run_id, wishes)
     }

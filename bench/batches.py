@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from cohortflow.core import fingerprint, lanes, layout, manifest, marker, plan
@@ -57,15 +59,23 @@ def _publish(unit: Unit, shared: plan.Context, sources: dict[str, Path]) -> None
     (folder / marker.NAME).write_text(value.model_dump_json())
 
 
-def _sources(out: Path) -> dict[str, Path]:
-    """Write one file for each suffix that the lane's outputs have."""
-    folder = layout.hidden(out, "work")
-    folder.mkdir(parents=True, exist_ok=True)
+def _sources(out: Path) -> Callable[[int], dict[str, Path]]:
+    """Return what gives a unit, by number, the files that its outputs are links to.
+
+    They are made anew for each thousand units, since a file may have 65,000 links on ext4.
+    """
     contents = dict.fromkeys((".gz", ".bval", ".bvec"), b"0" * 100)
     contents |= {".png": _picture(), ".json": json.dumps(METRICS).encode()}
-    for suffix, content in contents.items():
-        (folder / f"source{suffix}").write_bytes(content)
-    return {suffix: folder / f"source{suffix}" for suffix in contents}
+
+    @cache
+    def of(thousand: int) -> dict[str, Path]:
+        folder = layout.hidden(out, "sources", str(thousand))
+        folder.mkdir(parents=True)
+        for suffix, content in contents.items():
+            (folder / f"source{suffix}").write_bytes(content)
+        return {suffix: folder / f"source{suffix}" for suffix in contents}
+
+    return lambda number: of(number // 1000)
 
 
 def _picture() -> bytes:
@@ -88,7 +98,7 @@ def to_plan(out: Path, count: int) -> None:
     sources = _sources(out)
     for number, unit in enumerate(units):
         if number % 10:
-            _publish(unit, shared, sources)
+            _publish(unit, shared, sources(number))
     head = Header(lane=LANE.name, dataset=str(study), generated_by="bench")
     manifest.write(out.with_name("manifest.jsonl"), head, units)
 
@@ -109,7 +119,7 @@ def to_report(out: Path, count: int) -> None:
             for step in ("convert",) if failed else ("convert", "mask", "tensor", "publish"):
                 file.write(json.dumps(_record(unit.id, step, failed)) + "\n")
             if not failed:
-                _publish(unit, shared, sources)
+                _publish(unit, shared, sources(number))
     started = {"run": RUN, "started": STARTED, "finished": "2026-01-05T12:00:00Z"}
     (run / "run.json").write_text(json.dumps(started | {"interrupted": False}))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.timing import ROOT, Contender, Spent, Table, emptied, rounds_of
 
 # Few and many units, rounds.
-SIZES = {"full": (5, 25, 3), "small": (5, 25, 1), "tiny": (1, 2, 1)}
+SIZES = {"full": (5, 45, 3), "small": (5, 25, 1), "tiny": (1, 2, 1)}
 STEPS = 3
 COLUMNS = ("what", "start s", "task s", "CPU s a task", "ours / it")
 OURS = "cohortflow: Nextflow and supervisor"

@@ -11,7 +11,9 @@ def settings(units, step) {
 
 // The files of one role of a unit; none is an empty list.
 def role(unit, name) {
-    return unit.unit.inputs.findAll { input -> input.role == name }.collect { input -> file(input.path) }
+    return unit.unit.inputs
+        .findAll { input -> input.role == name }
+        .collect { input -> file(input.path, glob: false) }
 }
 
 workflow DWI {

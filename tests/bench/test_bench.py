@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ ENGINE = ["what", "start s", "task s", "CPU s a task", "ours / it"]
 CELLS = re.compile(r" {2,}")
 
 
+@cache
 def bench(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "bench", *words],

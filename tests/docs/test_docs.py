@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -14,7 +15,11 @@ from urllib.parse import unquote
 
 import click
 import pytest
+from click.testing import CliRunner
 
+from cohortflow.core import lanes
+from cohortflow.example import truth
+from cohortflow.example.phantom import make_phantom
 from cohortflow.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,9 +158,7 @@ def test_the_table_of_outcomes_is_current() -> None:
     assert current == generator.page(), "run docs/generate/outcomes.py"
 
 
-def test_the_lane_page_names_every_output_parameter_and_metric() -> None:
-    from cohortflow.core import lanes
-
+def test_the_lane_page_names_every_output_and_parameter() -> None:
     text = (DOCS / "dwi.md").read_text(encoding="utf-8")
     lane = lanes.get("dwi")
     for output in lane.expected("PREFIX"):
@@ -164,6 +167,31 @@ def test_the_lane_page_names_every_output_parameter_and_metric() -> None:
     for parameter in lane.parameters:
         assert f"`{parameter.name}`" in text
         assert all(f"`{choice}`" in text for choice in parameter.choices)
+
+
+def test_the_lane_page_defines_every_metric_that_the_steps_write(tmp_path: Path) -> None:
+    scan = make_phantom(5, voxel_size=6, directions=6)
+    truth.write_scan(truth.Place(tmp_path, "sub-01"), scan)
+    convert, mask, tensor = (str(tmp_path / name) for name in ("convert", "mask", "tensor"))
+    series = f"{convert}/dwi/sub-01_desc-converted_dwi.nii.gz"
+    brain = f"{mask}/dwi/sub-01_desc-brain_mask.nii.gz"
+    image = str(next(tmp_path.rglob("sub-01_dwi.nii.gz")))
+    for name, given in (
+        ("dwi-convert", [image, "--output", convert]),
+        ("dwi-mask", [series, "--output", mask]),
+        ("dwi-tensor", [series, "--mask", brain, "--output", tensor, "--gradient-check", "warn"]),
+    ):
+        result = CliRunner().invoke(module(TOOLS[name]).main, given)
+        assert result.exit_code == 0, result.output
+    written = {
+        name
+        for folder in (convert, mask, tensor)
+        for name in json.loads(Path(folder, "metrics.json").read_text(encoding="utf-8"))
+    }
+    rows = re.findall(r"^\| (`.*?) \|", (DOCS / "dwi.md").read_text(encoding="utf-8"), re.MULTILINE)
+    defined = {name for row in rows for name in SPAN.findall(row)}
+    assert written
+    assert written <= defined, written - defined
 
 
 def test_pictures_are_small() -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import unicodedata
 from pathlib import Path
 from typing import Any
 
 from cohortflow import __version__
-from cohortflow.core import save
+from cohortflow.core import names, save
 from cohortflow.core.outcome import Category, Failure
 
 HIDDEN = ".cohortflow"
@@ -69,14 +68,10 @@ def check_names(*paths: Path | None) -> None:
         USAGE for a line break, a control character, or what is not UTF-8.
     """
     for path in paths:
-        text = str(path.absolute()) if path else ""
-        if any(unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"} for letter in text):
-            raise Failure(
-                Category.USAGE,
-                f"{text.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')} "
-                "has a line break, a control character or no UTF-8 in its name",
-                "rename it, or reach it through a link with another name",
-            )
+        try:
+            names.path(str(path.absolute()) if path else "")
+        except Failure as failure:
+            raise Failure(Category.USAGE, failure.message, failure.remedy) from None
 
 
 def check_output(out: Path, dataset: Path, lane: str) -> None:

@@ -161,16 +161,19 @@ def _explain(error: ValidationError) -> str:
 
 
 def checked(unit: Unit) -> Unit:
-    """Return the unit when its identifiers can become file names.
+    """Return the unit when its identifiers can become file names, and scripts can hold its paths.
 
     Raises
     ------
     Failure
-        DATA_INVALID when the id or a part of the folder could leave the output folder.
+        DATA_INVALID when the id or a part of the folder could leave the output folder, or a path
+        has a line break.
     """
     names.name(unit.id)
     for part in unit.folder.split("/"):
         names.name(part)
+    for one in unit.inputs:
+        names.path(one.path)
     return unit
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from cohortflow.core.outcome import Category, Failure
 
@@ -46,6 +47,24 @@ def name(text: str) -> str:
             Category.DATA_INVALID,
             f"{text!r} cannot be used as a name",
             "use letters, digits, '.', '_', '+' and '-', starting with a letter or digit",
+        )
+    return text
+
+
+def path(text: str) -> str:
+    """Return a path unchanged, or refuse what no script and no JSON file can hold.
+
+    Raises
+    ------
+    Failure
+        DATA_INVALID for a line break, a control character, or what is not UTF-8.
+    """
+    if any(unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"} for letter in text):
+        shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        raise Failure(
+            Category.DATA_INVALID,
+            f"{shown}: has a line break, a control character or no UTF-8 in its name",
+            "rename it, or reach it through a link with another name",
         )
     return text
 

@@ -224,11 +224,19 @@ def _promote(staging: Path, target: Path, out: Path, unit: Unit) -> None:
         _keep_foreign(target, out, unit)  # first, so that what a crash leaves can be dropped
     if not target.exists():
         staging.rename(target)
-        save.fsync_path(target.parent)
+        _flush_parents(target, out)
         return
     save.exchange(staging, target)
-    save.fsync_path(target.parent)
+    _flush_parents(target, out)
     _keep_foreign(staging, out, unit)  # what came meanwhile
+
+
+def _flush_parents(target: Path, out: Path) -> None:
+    """Flush the folders above a unit's, which may be new themselves, up to the output."""
+    for parent in target.parents:
+        save.fsync_path(parent)
+        if parent == out:
+            return
 
 
 def _keep_foreign(old: Path, out: Path, unit: Unit) -> None:

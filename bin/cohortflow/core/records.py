@@ -116,9 +116,9 @@ def _task_record(folder: Path, value: dict[str, Any]) -> TaskRecord:
 
 def _category(value: dict[str, Any], log: str) -> Category | None:
     """Name how an attempt ended, from the supervisor's reason before its status."""
-    if value.get("reason") == "signal":
+    if value.get("reason") in {"signal", "engine"}:
         return Category.INTERRUPTED
-    if value.get("reason") == "time":
+    if value.get("reason") in {"time", "budget"}:
         return Category.TIMEOUT
     said = any(m[1] == Category.OUT_OF_MEMORY for m in _ERROR_LINE.finditer(log))
     by_memory = value.get("reason") == "memory" or (said and value["exit"] == 137)
@@ -136,6 +136,11 @@ def _explained(
     if lines:
         message, _, remedy = lines[-1].group(3).rpartition(": ")
         return (message or remedy), (remedy if message else policy.remedy)
+    if value.get("reason") == "budget":
+        return (
+            f"the unit's time is spent: {sum(value.get('spent', {}).values()):.0f} s in its steps",
+            "rerun with a longer --unit-timeout",
+        )
     if category is Category.TIMEOUT:
         return f"ended after {value['seconds']:.0f} s, its limit", policy.remedy
     if category is Category.SOFTWARE:

@@ -3,7 +3,9 @@
 It imports little and knows nothing of the package, because it starts once for every task.
 Limits and names come by environment, so that they are not part of Nextflow's task hash:
 ``COHORTFLOW_RUN``, ``COHORTFLOW_UNIT``, ``COHORTFLOW_STEP``, ``COHORTFLOW_ATTEMPT``,
-``COHORTFLOW_TIME`` (seconds) and ``COHORTFLOW_MEMORY`` (bytes).
+``COHORTFLOW_TIME`` (seconds of this step), ``COHORTFLOW_BUDGET`` (seconds of the unit, over its
+steps), ``COHORTFLOW_MEMORY`` (bytes), ``COHORTFLOW_GRACE`` (seconds between SIGTERM and SIGKILL)
+and ``COHORTFLOW_ENGINE`` (process id of a Nextflow on this machine: the step ends with it).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import resource
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 RECORD = ".supervise.json"
 GRACE = 30.0
@@ -30,7 +32,10 @@ _ENDING = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2}
 
 @dataclass
 class Record:
-    """What the supervisor writes into the task's folder, at the start and at the end."""
+    """What the supervisor writes into the task's folder, at the start and at the end.
+
+    ``spent`` holds the seconds of this step and of those that its inputs come from.
+    """
 
     schema_version: int
     run: str
@@ -43,15 +48,18 @@ class Record:
     seconds: float = 0.0
     peak_memory_bytes: int = 0
     signal: str = ""
+    spent: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds and bytes a step may use; None is unlimited."""
+    """Seconds and bytes a step, and seconds a unit may use; None is unlimited."""
 
     seconds: float | None
     memory: int | None
     grace: float = GRACE
+    budget: float | None = None
+    engine: int | None = None
 
 
 def limits(environment: Mapping[str, str]) -> Limits:
@@ -59,7 +67,15 @@ def limits(environment: Mapping[str, str]) -> Limits:
     seconds = _number(environment.get("COHORTFLOW_TIME"))
     memory = _number(environment.get("COHORTFLOW_MEMORY"))
     grace = _number(environment.get("COHORTFLOW_GRACE"))
-    return Limits(seconds, int(memory) if memory else None, GRACE if grace is None else grace)
+    budget = _number(environment.get("COHORTFLOW_BUDGET"))
+    engine = _number(environment.get("COHORTFLOW_ENGINE"))
+    return Limits(
+        seconds,
+        int(memory) if memory else None,
+        GRACE if grace is None else grace,
+        budget or None,
+        int(engine) if engine else None,
+    )
 
 
 def run(command: Sequence[str], environment: Mapping[str, str], folder: str) -> int:
@@ -87,6 +103,7 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: str) -> 
     for number in waited:
         signal.signal(number, signal.SIG_DFL)
     record = _record(environment)
+    record.spent = spent_before(folder)
     _write(record, folder)
     begin = time.monotonic()
     try:
@@ -105,40 +122,107 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: str) -> 
     status = _watch(child, limits(environment), record, begin, folder)
     record.exit = status
     record.seconds = round(time.monotonic() - begin, 3)
+    record.spent[record.step] = record.seconds
     _write(record, folder)
     return status
 
 
 def _watch(child: int, limit: Limits, record: Record, begin: float, folder: str) -> int:
     """Wait for the child within its limits; return the exit status to report."""
-    status: int | None = None
-    while status is None:
-        status = _reap(child)
-        if status is not None:
-            break
+    seconds, reason = _time_left(limit, record)
+    engine = _started(limit.engine)
+    sampled = begin
+    while (status := _reap(child)) is None:
         left = _INTERVAL
-        if limit.seconds is not None:
-            left = min(left, max(begin + limit.seconds - time.monotonic(), 0))
+        if seconds is not None:
+            left = min(left, max(begin + seconds - time.monotonic(), 0))
         info = signal.sigtimedwait(_ENDING | {signal.SIGCHLD}, left)
         if info is not None and info.si_signo in _ENDING:
-            record.reason, record.signal = "signal", signal.Signals(info.si_signo).name
-            _write(record, folder)  # now: who reads the record may not wait for the end
+            number = signal.Signals(info.si_signo)
+            return _interrupted(record, folder, "signal", number, limit.grace)
+        if seconds is not None and time.monotonic() - begin >= seconds:
+            record.reason = reason
             end_all(limit.grace)
-            return 128 + info.si_signo
-        used = memory_used()
-        record.peak_memory_bytes = max(record.peak_memory_bytes, used)
-        if limit.memory is not None and used > limit.memory:
+            return TIMEOUT
+        if time.monotonic() - sampled < _INTERVAL / 2:
+            continue  # many short children must not cost a look at all processes each
+        sampled = time.monotonic()
+        if engine is not None and _started(limit.engine) != engine:
+            return _interrupted(record, folder, "engine", signal.SIGTERM, limit.grace)
+        record.peak_memory_bytes = max(record.peak_memory_bytes, memory_used())
+        if limit.memory is not None and _exceeds(limit.memory):
             record.reason = "memory"
             end_all(0)
             return KILLED
-        if limit.seconds is not None and time.monotonic() - begin >= limit.seconds:
-            record.reason = "time"
-            end_all(limit.grace)
-            return TIMEOUT
     end_all(limit.grace)  # what the step left in the background
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     record.peak_memory_bytes = max(record.peak_memory_bytes, largest)
     return status
+
+
+def _interrupted(
+    record: Record, folder: str, reason: str, number: signal.Signals, grace: float
+) -> int:
+    record.reason, record.signal = reason, number.name
+    _write(record, folder)  # now: who reads the record may not wait for the end
+    end_all(grace)
+    return 128 + number
+
+
+def _time_left(limit: Limits, record: Record) -> tuple[float | None, str]:
+    """Return the seconds that this step has, and which limit that is."""
+    if limit.budget is None:
+        return limit.seconds, "time"
+    left = max(limit.budget - sum(record.spent.values()), 0)
+    return (
+        (left, "budget")
+        if limit.seconds is None or left < limit.seconds
+        else (
+            limit.seconds,
+            "time",
+        )
+    )
+
+
+def spent_before(folder: str) -> dict[str, float]:
+    """Add up what the steps before this one used, from the records beside the task's inputs.
+
+    Parameters
+    ----------
+    folder : str
+        The task's folder; Nextflow links the inputs into it.
+
+    Returns
+    -------
+    dict of str to float
+        Seconds of each step, also of those further back.
+    """
+    spent: dict[str, float] = {}
+    try:
+        with os.scandir(folder) as entries:
+            links = [entry.path for entry in entries if entry.is_symlink()]
+    except OSError:
+        return spent
+    for link in links:
+        beside = os.path.join(os.path.dirname(os.path.realpath(link)), RECORD)  # noqa: PTH118, PTH120
+        try:
+            with open(beside, encoding="utf-8") as file:  # noqa: PTH123
+                before = json.load(file)["spent"]
+            spent.update({str(step): float(seconds) for step, seconds in before.items()})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return spent
+
+
+def _started(pid: int | None) -> int | None:
+    """Return when a process started, in clock ticks since boot; None when it is not there."""
+    if pid is None:
+        return None
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _reap(child: int) -> int | None:
@@ -218,6 +302,23 @@ def memory_used() -> int:
         except (OSError, ValueError, IndexError):
             continue
     return total * os.sysconf("SC_PAGESIZE")
+
+
+def _exceeds(limit: int) -> bool:
+    """Tell whether the descendants use more than a limit, each shared page counted once.
+
+    The exact sum is dear, so it is taken only when the rough one exceeds the limit.
+    """
+    if memory_used() <= limit:
+        return False
+    total = 0
+    for pid in descendants(os.getpid()):
+        try:
+            with open(f"/proc/{pid}/smaps_rollup", "rb") as file:  # noqa: PTH123
+                total += sum(int(r.split()[1]) for r in file if r.startswith(b"Pss:"))
+        except (OSError, ValueError, IndexError):
+            continue
+    return total * 1024 > limit
 
 
 def _record(environment: Mapping[str, str]) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -20,15 +21,20 @@ _LOOK = {
     "": ("·", "waiting", "dim"),
     "running": ("▶", "running", "cyan"),
     "done": ("✔", "done", "green"),
+    "again": ("↻", "again", "yellow"),
     "cached": ("✔", "cached", "green dim"),
     "failed": ("✘", "failed", "red"),
     "left out": ("–", "left out", "dim"),
 }
 
 
+NARROW = 60
+"""Below so many columns, states are symbols without their words."""
+
+
 @dataclass
 class Progress:
-    """What is known of a running batch.
+    """What is known of a running batch; one thread may update it while another shows it.
 
     Attributes
     ----------
@@ -44,47 +50,71 @@ class Progress:
     steps: tuple[str, ...]
     work: Path
     states: dict[tuple[str, str], str] = field(default_factory=dict)
+    tasks: dict[str, tuple[str, str]] = field(default_factory=dict)
     running: dict[str, tuple[str, str]] = field(default_factory=dict)
     order: dict[str, None] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     engine: str = ""
     began: float = field(default_factory=time.monotonic)
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def take(self, event: Event) -> None:
         """Update the state by what Nextflow said."""
-        if event.what == "version":
-            self.engine = f"nextflow {event.text}"
-        elif event.what in {"submitted", "cached"} and event.step in self.steps:
-            key = (event.unit, event.step)
-            self.states[key] = "cached" if event.what == "cached" else "running"
-            self.order.pop(event.unit, None)
-            self.order[event.unit] = None
-            if event.what == "submitted":
-                self.running[event.work] = key
-        elif event.what in {"failed", "retried"} and event.work in self.running:
-            key = self.running.pop(event.work)
-            self.states[key] = "failed" if event.what == "failed" else "running"
-            if event.what == "failed":
-                self.failures.append(f"{key[0]}: {key[1]} failed")
+        with self.lock:
+            if event.what == "version":
+                self.engine = f"nextflow {event.text}"
+            elif event.what in {"submitted", "cached"} and event.step in self.steps:
+                self._begun(event)
+            elif event.what in {"failed", "retried"} and event.work in self.tasks:
+                self._ended_badly(event)
+
+    def _begun(self, event: Event) -> None:
+        key = (event.unit, event.step)
+        self.states[key] = "cached" if event.what == "cached" else "running"
+        self.order.pop(event.unit, None)
+        self.order[event.unit] = None
+        if event.what == "submitted":
+            self.running[event.work] = self.tasks[event.work] = key
+
+    def _ended_badly(self, event: Event) -> None:
+        # A task whose output is missing has exit status 0, so it may have looked done.
+        unit, step = key = self.tasks.pop(event.work)
+        self.running.pop(event.work, None)
+        self.states[key] = "failed" if event.what == "failed" else "again"
+        if event.what == "failed":
+            self.failures.append(f"{unit}: {step} failed")
 
     def look(self) -> None:
         """See which running tasks have ended by their exit files."""
-        for work, key in list(self.running.items()):
+        with self.lock:
+            begun = list(self.running)
+        for work in begun:
             first, _, second = work.partition("/")
             for path in (self.work / first).glob(f"{second}*/.exitcode"):
                 if path.read_text(errors="replace").strip() == "0":
-                    self.states[key] = "done"
-                    del self.running[work]
+                    with self.lock:
+                        key = self.running.pop(work, None)
+                        if key is not None:
+                            self.states[key] = "done"
 
     def finished(self) -> int:
         """Return how many units have ended, published or failed."""
-        ended = {unit for (unit, _), state in self.states.items() if state == "failed"}
         last = self.steps[-1]
-        ended |= {u for (u, s), state in self.states.items() if s == last and state == "done"}
-        return len(ended)
+        with self.lock:
+            return len(
+                {
+                    unit
+                    for (unit, step), state in self.states.items()
+                    if state == "failed" or (step == last and state in {"done", "cached"})
+                }
+            )
 
     def remaining_seconds(self) -> float | None:
         """Estimate the time left from the tasks that ended; None before the first."""
+        with self.lock:
+            return self._remaining_seconds()
+
+    def _remaining_seconds(self) -> float | None:
         counts = Counter(self.states.values())
         ended = counts["done"] + counts["failed"]
         total = len(self.units) * len(self.steps) - counts["cached"]
@@ -99,52 +129,80 @@ class Progress:
 
     def line(self) -> str:
         """Return the state in one line, for a log."""
-        parts = [f"{self.finished()} of {len(self.units)} units"]
-        now = [f"{unit} {step}" for unit, step in list(self.running.values())[:3]]
-        parts += [f"running {', '.join(now)}"] if now else []
-        left = self.remaining_seconds()
-        parts += [f"about {_clock(left)} left"] if left is not None else []
-        return "; ".join(parts)
+        with self.lock:
+            parts = [f"{self.finished()} of {len(self.units)} units"]
+            now = [f"{unit} {step}" for unit, step in list(self.running.values())[:3]]
+            parts += [f"running {', '.join(now)}"] if now else []
+            parts += [f"{len(self.failures)} failed"] if self.failures else []
+            left = self.remaining_seconds()
+            parts += [f"about {_clock(left)} left"] if left else []
+            return "; ".join(parts)
 
     def render(self, console: Console) -> RenderableType:
-        """Return the picture: units × steps, those last touched, and an estimate."""
-        room = max(console.size.height - 7, 4)
-        shown = [unit for unit in self.units if unit in set(list(self.order)[-room:])]
-        for unit in self.units:
-            if len(shown) >= min(room, len(self.units)):
-                break
-            if unit not in self.order:
-                shown.append(unit)
-        return Group(self._table(shown), self._footer(len(self.units) - len(shown)))
+        """Return the picture: units × steps, those that run or were last touched, an estimate.
 
-    def _table(self, shown: Sequence[str]) -> Table:
+        It fits the console: at most its height, a line a unit.
+        """
+        with self.lock:
+            last = self.failures[-3:] if console.size.height > 12 else self.failures[-1:]
+            room = max(console.size.height - 4 - len(last), 1)
+            shown = self._shown(room)
+            width, encoding = console.size.width, console.encoding
+            return Group(
+                self._table(shown, width, encoding),
+                *self._footer(len(self.units) - len(shown), width),
+                *(_line(f"{_symbol('failed', encoding)}{line}", "red") for line in last),
+            )
+
+    def _shown(self, room: int) -> list[str]:
+        """Choose what fits: units that run, then those last touched, then those that wait."""
+        chosen = dict.fromkeys(unit for unit, _ in self.running.values())
+        chosen |= dict.fromkeys(reversed(self.order))
+        if len(chosen) < room:
+            chosen |= dict.fromkeys(self.units)
+        kept = set(list(chosen)[:room])
+        return [unit for unit in self.units if unit in kept]
+
+    def _table(self, shown: Sequence[str], width: int, encoding: str) -> Table:
         table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("unit")
-        for step in self.steps:
-            table.add_column(step)
+        for name in ("unit", *self.steps):
+            table.add_column(name, no_wrap=True, overflow="ellipsis")
         for unit in shown:
             cells = [Text(unit)]
             ended = False
             for step in self.steps:
                 state = self.states.get((unit, step), "left out" if ended else "")
                 ended = ended or state == "failed"
-                symbol, word, style = _LOOK[state]
-                cells.append(Text(f"{symbol} {word}", style=style))
+                _, word, style = _LOOK[state]
+                symbol = _symbol(state, encoding)
+                narrow = symbol and width < NARROW
+                cells.append(Text(symbol if narrow else f"{symbol}{word}", style=style))
             table.add_row(*cells)
         return table
 
-    def _footer(self, hidden: int) -> RenderableType:
+    def _footer(self, hidden: int, width: int) -> list[RenderableType]:
         done, total = self.finished(), len(self.units)
         left = self.remaining_seconds()
-        text = Text(
-            f"{done} of {total} units · {_clock(time.monotonic() - self.began)} gone · "
-            + (f"about {_clock(left)} left" if left is not None else "no estimate yet")
-            + (f" · {hidden} units not shown" if hidden else "")
-        )
-        bar = Table.grid()
-        bar.add_row(ProgressBar(total=max(total, 1), completed=done, width=40))
-        last = [Text(f"✘ {line}", style="red") for line in self.failures[-3:]]
-        return Group(bar, text, *last)
+        parts = [
+            f"{done} of {total} units",
+            f"about {_clock(left)} left" if left is not None else "no estimate yet",
+            f"{_clock(time.monotonic() - self.began)} gone",
+            *([f"{hidden} units not shown"] if hidden else []),
+        ]
+        bar = ProgressBar(total=max(total, 1), completed=done, width=min(40, width))
+        # The bar ends no line by itself; in a grid it does.
+        grid = Table.grid()
+        grid.add_row(bar)
+        return [grid, _line(", ".join(parts))]
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _symbol(state: str, encoding: str) -> str:
+    """Return a state's symbol with a space, or nothing where it cannot be written."""
+    return f"{_LOOK[state][0]} " if encoding.lower().startswith("utf") else ""
 
 
 def _clock(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cohortflow import __version__
@@ -56,8 +56,34 @@ def units(
             f"{listed} is of lane {header.lane}, not {lane.name}",
             f"run `cohortflow run {header.lane}`",
         )
-    wanted = (unit for unit in found if _wanted(unit, chosen))
+    wanted = _asked(found, chosen)
     return header, (_fresh(unit, lane, Path(header.dataset)) for unit in wanted)
+
+
+def _asked(units: Iterable[Unit], chosen: Selection) -> Iterator[Unit]:
+    """Yield the units that have one of the labels asked for.
+
+    Raises
+    ------
+    Failure
+        USAGE at the end, for a label that no unit has.
+    """
+    kinds = (("subject", "sub-", chosen.participants), ("session", "ses-", chosen.sessions))
+    labels = {name: {one.removeprefix(prefix) for one in asked} for name, prefix, asked in kinds}
+    unseen = {name: set(asked) for name, asked in labels.items()}
+    for unit in units:
+        for name, asked in unseen.items():
+            asked.discard(unit.entities.get(name, ""))
+        if all(not asked or unit.entities.get(name) in asked for name, asked in labels.items()):
+            yield unit
+    for name, prefix, _ in kinds:
+        if unseen[name]:
+            shown = ", ".join(prefix + label for label in sorted(unseen[name]))
+            raise Failure(
+                Category.USAGE,
+                f"the manifest has no {shown}",
+                "use labels as the manifest has them",
+            )
 
 
 def _fresh(unit: Unit, lane: Lane, study: Path) -> Unit:
@@ -96,12 +122,3 @@ def _found(unit: Unit, lane: Lane, study: Path) -> Unit:
     if unit.options and other.inputs:
         return lane.complete(other.model_copy(update={"options": unit.options}), study)
     return other
-
-
-def _wanted(unit: Unit, chosen: Selection) -> bool:
-    """Tell whether a unit of a manifest has one of the labels asked for."""
-    pairs = ((chosen.participants, "subject", "sub-"), (chosen.sessions, "session", "ses-"))
-    return all(
-        not labels or unit.entities.get(entity) in {label.removeprefix(prefix) for label in labels}
-        for labels, entity, prefix in pairs
-    )
