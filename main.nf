@@ -28,7 +28,10 @@ workflow {
         error("name the study with --input and the output folder with --outdir")
     }
     def outdir = params.outdir ? file(params.outdir, glob: false).toAbsolutePath().toString() : ''
-    def selection = params.subMap('input', 'participant_label', 'session_label', 'bids_filter_file')
+    def selection = params.subMap('input', 'bids_filter_file') + [
+        participant_label: params.participant_label.toString().tokenize(' ,'),
+        session_label: params.session_label.toString().tokenize(' ,'),
+    ]
     def wishes = params.subMap('overwrite', 'rerun_failed', 'stale', 'limit', 'gradient_check')
 
     // The front door plans by itself; a bare run discovers and plans here.

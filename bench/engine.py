@@ -16,7 +16,7 @@ SIZES = {"full": (5, 45, 3), "small": (5, 25, 1), "tiny": (1, 2, 1)}
 STEPS = 3
 COLUMNS = ("what", "start s", "task s", "CPU s a task", "ours / it")
 OURS = "cohortflow: Nextflow and supervisor"
-BASE = ("-c", ROOT / "conf" / "base.config", "--run_id", "bench")
+SETTINGS = ("-c", ROOT / "nextflow.config")
 
 
 def measure(folder: Path, size: str) -> Iterator[Table]:
@@ -65,7 +65,7 @@ def _contenders(folder: Path, units: int) -> list[Contender]:
         return Contender(f"{name} {units}", ["sh", "-euc", command], before=fresh, cwd=launch)
 
     return [
-        nextflow(OURS, *BASE),
+        nextflow(OURS, *SETTINGS),
         nextflow("bare Nextflow"),
         xargs("xargs -P2, supervisor", "core-supervise bash -ue -c 'mkdir @'"),
         xargs("xargs -P2", "bash -ue -c 'mkdir @'"),

@@ -94,10 +94,10 @@ def spend(command: Sequence[str | Path], cwd: Path | None = None) -> Spent:
     start = time.perf_counter()
     process = subprocess.Popen(
         words, cwd=cwd, env=environment(), stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    assert process.stderr is not None
-    said = process.stderr.read()
+    assert process.stdout is not None
+    said = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -115,6 +115,9 @@ def _request(**given: Any) -> Any:  # noqa: ANN401 - Click's own values
         profile=given.get("profile", ""),
         jobs=given.get("jobs"),
         work=given.get("work_dir"),
+        wait=given.get("wait", False),
+        clean=given.get("clean", "never"),
+        unit_timeout=given.get("unit_timeout"),
         command=shlex.join(["cohortflow", *sys.argv[1:]]),
     )
 
@@ -137,6 +140,22 @@ def _request(**given: Any) -> Any:  # noqa: ANN401 - Click's own values
 @click.option(
     "--work-dir", type=OUTPUT, help="Folder of intermediate files; inside OUT when left out."
 )
+@click.option(
+    "--unit-timeout",
+    type=click.IntRange(min=1),
+    metavar="MIN",
+    help="Minutes that a unit may take over all its steps; 120 if not given.",
+)
+@click.option(
+    "--clean",
+    type=click.Choice(["unit", "run", "never"]),
+    default="never",
+    show_default=True,
+    help="Free the scratch of a published unit at once, or of all at the run's end.",
+)
+@click.option(
+    "--wait/--no-wait", help="Wait for another run of OUT to end, or refuse at once (default)."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would run and why; write nothing.")
 @click.option("--validate-only", is_flag=True, help="Check the inputs; write nothing.")
 @cli.front_errors
@@ -154,7 +173,7 @@ def run_command(dry_run: bool, validate_only: bool, as_json: bool, **given: Any)
 
     request = _request(**given)
     if dry_run or validate_only:
-        _, _, decisions = run.planned(request)
+        decisions = run.planned(request).decisions
         (_show_checks if validate_only else _show_plan)(decisions, as_json)
         invalid = sum(d.decision == "invalid" for d in decisions)
         if invalid == len(decisions):
@@ -175,7 +194,11 @@ def _run_live(request: Any) -> Any:  # noqa: ANN401
     console = Console(stderr=True)
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4, transient=True) as live:
-            return run.run(request, lambda progress: live.update(progress.render(console)))
+            return run.run(
+                request,
+                lambda progress: live.update(progress.render(console)),
+                lambda line: live.console.print(line, highlight=False, soft_wrap=True),
+            )
     said = {"at": time.monotonic() - 20.0, "done": 0.0}
 
     def show(progress: Progress) -> None:
@@ -184,7 +207,7 @@ def _run_live(request: Any) -> Any:  # noqa: ANN401
             said.update(at=time.monotonic(), done=progress.finished())
             console.print(progress.line(), highlight=False, soft_wrap=True)
 
-    return run.run(request, show)
+    return run.run(request, show, lambda line: click.echo(line, err=True))
 
 
 def _show_result(result: Any, as_json: bool) -> None:  # noqa: ANN401
@@ -264,7 +287,7 @@ def plan_command(as_json: bool, **given: Any) -> None:  # noqa: ANN401
     """
     from cohortflow.front import run
 
-    _, _, decisions = run.planned(_request(**given))
+    decisions = run.planned(_request(**given)).decisions
     _show_plan(decisions, as_json)
     if all(d.decision == "invalid" for d in decisions):
         sys.exit(3)

@@ -7,7 +7,7 @@ process DWI_DISCOVER {
     cache false
 
     input:
-    val selection
+    val selection // Map: input, participant_label, session_label, bids_filter_file
 
     output:
     path 'manifest.jsonl'

@@ -85,6 +85,8 @@ class Lane:
         ``filters(path)`` reads a ``--bids-filter-file`` for a selection.
     roles : tuple of str
         Roles of inputs, as a manifest names them.
+    space : float
+        Bytes of scratch and output for each byte of input, to reckon disk space before a run.
     aliases : mapping of str to str
         Other names of roles that users' manifests have.
     bidsignore : tuple of str
@@ -100,6 +102,7 @@ class Lane:
     complete: Callable[[Unit, Path], Unit]
     filters: Callable[[Path], Mapping[str, Any]]
     roles: tuple[str, ...]
+    space: float = 4.0
     aliases: Mapping[str, str] = field(default_factory=dict)
     bidsignore: tuple[str, ...] = ()
 

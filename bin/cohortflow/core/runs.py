@@ -12,5 +12,6 @@ def now() -> str:
 
 
 def new_id() -> str:
-    """Make a run id that sorts by time, for example ``20261121T093300Z-4f2a``."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    """Make a run id that sorts by time, for example ``20261121T093300.250Z-4f2a``."""
+    now = datetime.now(UTC)
+    return f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03}Z-{secrets.token_hex(2)}"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cohortflow.core.fingerprint import PACKAGE
 from cohortflow.core.outcome import Category, Failure
+from cohortflow.front import tether
 
 _TASK = re.compile(
     r"^\[(?P<work>[0-9a-f]{2}/[0-9a-f]{6})\] (?P<what>Submitted|Re-submitted|Cached) process > "
@@ -88,6 +89,8 @@ def start(
 ) -> subprocess.Popen[str]:
     """Start Nextflow in its own session, so that a terminal's Ctrl-C reaches us alone.
 
+    It gets SIGTERM when we die, and ends its tasks then.
+
     Parameters
     ----------
     arguments : sequence of str
@@ -100,7 +103,7 @@ def start(
     launch.mkdir(parents=True, exist_ok=True)
     environment = {**_utf8(os.environ), "PATH": search_path(), "NXF_ANSI_LOG": "false"}
     return subprocess.Popen(
-        [nextflow(), *arguments],
+        [sys.executable, tether.__file__, nextflow(), *arguments],
         cwd=launch,
         env=environment,
         stdin=subprocess.DEVNULL,

@@ -54,6 +54,7 @@ class Progress:
     running: dict[str, tuple[str, str]] = field(default_factory=dict)
     order: dict[str, None] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    folders: dict[str, list[str]] = field(default_factory=dict)
     engine: str = ""
     began: float = field(default_factory=time.monotonic)
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
@@ -71,6 +72,7 @@ class Progress:
     def _begun(self, event: Event) -> None:
         key = (event.unit, event.step)
         self.states[key] = "cached" if event.what == "cached" else "running"
+        self.folders.setdefault(event.unit, []).append(event.work)
         self.order.pop(event.unit, None)
         self.order[event.unit] = None
         if event.what == "submitted":
@@ -96,6 +98,12 @@ class Progress:
                         key = self.running.pop(work, None)
                         if key is not None:
                             self.states[key] = "done"
+
+    def published(self) -> list[str]:
+        """Return the units whose publish has ended well."""
+        last = self.steps[-1]
+        with self.lock:
+            return [u for (u, s), state in self.states.items() if s == last and state == "done"]
 
     def finished(self) -> int:
         """Return how many units have ended, published or failed."""
@@ -165,8 +173,10 @@ class Progress:
 
     def _table(self, shown: Sequence[str], width: int, encoding: str) -> Table:
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in ("unit", *self.steps):
-            table.add_column(name, no_wrap=True, overflow="ellipsis")
+        longest = max((len(unit) for unit in shown), default=0)
+        table.add_column("unit", no_wrap=True, min_width=min(longest, width // 2), overflow="crop")
+        for name in self.steps:
+            table.add_column(name, no_wrap=True, overflow="crop")
         for unit in shown:
             cells = [Text(unit)]
             ended = False
@@ -197,7 +207,7 @@ class Progress:
 
 
 def _line(text: str, style: str = "") -> Text:
-    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+    return Text(text, style=style, no_wrap=True, overflow="crop")
 
 
 def _symbol(state: str, encoding: str) -> str:

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
-import signal
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import IO, Any
+from typing import Any
 
 from cohortflow import __version__
-from cohortflow.core import (
-    lanes,
-    layout,
-    manifest,
-    plan,
-    records,
-    report,
-    runs,
-    save,
-)
+from cohortflow.core import lanes, layout, manifest, plan, report, runs, save
 from cohortflow.core.outcome import Category, Failure
-from cohortflow.front import engine, study
+from cohortflow.front import drive, engine, lock, space, study
 from cohortflow.front.progress import Progress
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -53,6 +36,12 @@ class Request:
         Tasks at the same time; None leaves it to Nextflow (as many as cores).
     work : Path or None
         Nextflow's work folder; in the output's bookkeeping when None.
+    wait : bool
+        Wait for another run that holds the output.
+    clean : str
+        When a published unit's scratch is freed: ``unit``, ``run`` or ``never``.
+    unit_timeout : int or None
+        Minutes that a unit may take over its steps; None leaves the default.
     command : str
         The command line, for the report.
     """
@@ -67,7 +56,31 @@ class Request:
     profile: str = ""
     jobs: int | None = None
     work: Path | None = None
+    wait: bool = False
+    clean: str = "never"
+    unit_timeout: int | None = None
     command: str = ""
+
+    def work_folder(self) -> Path:
+        """Return Nextflow's work folder, absolute."""
+        return (self.work or layout.hidden(self.out, "nextflow", "work")).absolute()
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A request with its units decided."""
+
+    shared: plan.Context
+    header: manifest.Header
+    decisions: list[plan.Decision]
+
+    def counts(self) -> Counter[str]:
+        """Count the decisions."""
+        return Counter(decision.decision for decision in self.decisions)
+
+    def running(self) -> list[manifest.Unit]:
+        """List the units that run."""
+        return [d.unit for d in self.decisions if d.decision == "run"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +92,7 @@ class Result:
     engine_message: str = ""
 
 
-def planned(request: Request) -> tuple[plan.Context, manifest.Header, list[plan.Decision]]:
+def planned(request: Request) -> Planned:
     """Plan a request; nothing is written.
 
     Raises
@@ -106,10 +119,12 @@ def planned(request: Request) -> tuple[plan.Context, manifest.Header, list[plan.
             f"{request.study} has no unit for lane {lane.name}",
             "check the folder and the labels asked for",
         )
-    return shared, header, decisions
+    return Planned(shared, header, decisions)
 
 
-def run(request: Request, show: Callable[[Progress], Any]) -> Result:
+def run(
+    request: Request, show: Callable[[Progress], Any], say: Callable[[str], Any] = print
+) -> Result:
     """Run a request to its end.
 
     Parameters
@@ -117,142 +132,84 @@ def run(request: Request, show: Callable[[Progress], Any]) -> Result:
     request : Request
     show : callable
         Called with the progress about twice a second.
+    say : callable
+        Called with a line for the user.
 
     Raises
     ------
     Failure
         When nothing could be started.
     """
-    shared, header, decisions = planned(request)
-    counts = Counter(decision.decision for decision in decisions)
-    if counts["run"]:
+    first = planned(request)
+    if first.running():
         engine.nextflow()
         engine.pipeline()
-    out = shared.out
-    layout.prepare(out, request.study, shared.lane.name, shared.lane.title, shared.lane.bidsignore)
-    with _output_locked(out) as lock:
-        folder = layout.run_folder(out, shared.run)
-        folder.mkdir(parents=True)
-        manifest.write(folder / "manifest.jsonl", header, (d.unit for d in decisions))
-        plan.write(folder / "plan.jsonl", shared, decisions)
-        save.write_json(folder / "run.json", _facts(request, shared))
-        save.write_text(folder / "records.jsonl", "")
-        message, stopped, progress = "", 0, None
-        if counts["run"]:
-            message, stopped, progress = _drive(request, shared, decisions, lock, show)
-        save.write_json(
-            folder / "run.json",
-            {
-                **_facts(request, shared),
-                "engine": progress.engine if progress else "none: nothing to run",
-                "finished": runs.now(),
-                "interrupted": bool(stopped),
-            },
-        )
-        summary = report.build(out, shared.run)
-    waiting = sum(decision.reason == plan.BEYOND for decision in decisions)
-    return Result(summary, _status(summary, counts, stopped, waiting), message)
+    lane, out = first.shared.lane, first.shared.out
+    if warning := space.check(first.running(), out, request.work_folder(), lane.space):
+        say(warning)
+    layout.prepare(out, request.study, lane.name, lane.title, lane.bidsignore)
+    with lock.output(out, request.wait, say) as held:
+        drive.sweep(out, say)
+        found = planned(request) if held.waited else first
+        with drive.listening() as stop:
+            return _run_locked(request, found, held, stop, show)
 
 
-def _drive(
+def _run_locked(
     request: Request,
-    shared: plan.Context,
-    decisions: list[plan.Decision],
-    lock: IO[str],
+    found: Planned,
+    held: lock.Held,
+    stop: drive.Stop,
     show: Callable[[Progress], Any],
-) -> tuple[str, int, Progress]:
-    """Start Nextflow, follow it, and collect what its tasks recorded."""
-    out, began = shared.out, time.time()
-    launch = layout.hidden(out, "nextflow")
-    work = (request.work or launch / "work").absolute()
-    units = [d.unit.id for d in decisions if d.decision == "run"]
-    steps = (*(step.name for step in shared.lane.steps), "publish")
-    progress = Progress(units, steps, work)
-    process = engine.start(_arguments(request, shared, launch, work), launch, [lock.fileno()])
-    lines: list[str] = []
-    with _forwarded(process) as received:
-        reader = threading.Thread(target=_read, args=(process, progress, lines), daemon=True)
-        reader.start()
-        while reader.is_alive():
-            reader.join(0.5)
-            progress.look()
-            show(progress)
-        process.wait()
-    found = records.save_all(out, shared.run, work, began)
-    identities = {d.unit.id: plan.identity(d.unit, shared) for d in decisions if d.steps}
-    records.keep_failures(out, found, identities, work)
-    tasks_failed = any(record.category for record in found)
-    trouble = process.returncode not in (0, None) and not received and not tasks_failed
-    message = _words(lines) if trouble else ""
-    return message, received[0] if received else 0, progress
+) -> Result:
+    """Run what was planned, and report it; signals are heard from here on."""
+    shared, out = found.shared, found.shared.out
+    folder = layout.run_folder(out, shared.run)
+    folder.mkdir(parents=True)
+    manifest.write(folder / "manifest.jsonl", found.header, (d.unit for d in found.decisions))
+    plan.write(folder / "plan.jsonl", shared, found.decisions)
+    save.write_json(folder / "run.json", _facts(request, shared))
+    save.write_text(folder / "records.jsonl", "")
+    message, engine_name = "", "none: nothing to run"
+    if found.running() and not stop.received:
+        progress, message = drive.drive(_task(request, found, held), stop, show)
+        engine_name = progress.engine
+    ended = {"engine": engine_name, "finished": runs.now(), "interrupted": bool(stop.received)}
+    save.write_json(folder / "run.json", {**_facts(request, shared), **ended})
+    summary = report.build(out, shared.run)
+    return Result(summary, _status(summary, found, stop), message)
 
 
-def _read(process: Any, progress: Progress, lines: list[str]) -> None:  # noqa: ANN401
-    for event in engine.events(process):
-        progress.take(event)
-        if event.what == "text" and event.text.strip():
-            lines.append(event.text)
-            del lines[:-50]
+def _task(request: Request, found: Planned, held: lock.Held) -> drive.Drive:
+    launch = layout.hidden(found.shared.out, "nextflow")
+    return drive.Drive(
+        found.shared,
+        found.decisions,
+        _arguments(request, found.shared, launch),
+        launch,
+        request.work_folder(),
+        held.file.fileno(),
+        request.clean,
+    )
 
 
-def _words(lines: list[str]) -> str:
-    """Return Nextflow's own words on why it stopped."""
-    ignored = ("Launching", "WARN", "\tat ", "\t...")
-    wanted = [line for line in lines if not line.startswith(ignored)]
-    return "\n".join(wanted[-12:])
-
-
-def _arguments(request: Request, shared: plan.Context, launch: Path, work: Path) -> list[str]:
+def _arguments(request: Request, shared: plan.Context, launch: Path) -> list[str]:
+    """Return what follows ``nextflow``."""
     folder = layout.run_folder(shared.out, shared.run)
     # Relative, because the name of a log is a pattern to Nextflow, in which % means something.
     log = os.path.relpath(folder / "nextflow.log", launch)
     arguments = ["-log", log, "run", str(engine.pipeline())]
-    arguments += ["-ansi-log", "false", "-work-dir", str(work)]
+    arguments += ["-ansi-log", "false", "-work-dir", str(request.work_folder())]
     if (launch / ".nextflow" / "history").exists():
         arguments.append("-resume")
     if request.profile:
         arguments += ["-profile", request.profile]
     if request.jobs:
         arguments += ["-qs", str(request.jobs)]
+    if request.unit_timeout is not None:
+        arguments += ["--unit_timeout", str(request.unit_timeout)]
     arguments += ["--lane", request.lane, "--plan", str(folder / "plan.jsonl")]
     return [*arguments, "--outdir", str(shared.out), "--run_id", shared.run]
-
-
-@contextmanager
-def _forwarded(process: Any) -> Iterator[list[int]]:  # noqa: ANN401
-    """Pass signals on to Nextflow: the first asks it to end, the second kills it."""
-    received: list[int] = []
-
-    def forward(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        engine.end(process, signal.SIGTERM if len(received) == 1 else signal.SIGKILL)
-
-    before = {number: signal.signal(number, forward) for number in _SIGNALS}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _output_locked(out: Path) -> Iterator[IO[str]]:
-    """Hold the output's lock; only flock decides, the text inside informs."""
-    path = layout.hidden(out, "run.lock")
-    with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise Failure(
-                Category.TEMPORARY,
-                f"another run holds {out} ({file.read().strip() or 'unknown'})",
-                "wait for it to end, or give this run another output",
-            ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {os.uname().nodename} since {runs.now()}")
-        file.flush()
-        yield file
 
 
 def _facts(request: Request, shared: plan.Context) -> dict[str, Any]:
@@ -268,13 +225,15 @@ def _facts(request: Request, shared: plan.Context) -> dict[str, Any]:
     }
 
 
-def _status(summary: report.Summary, counts: Counter[str], stopped: int, waiting: int) -> int:
+def _status(summary: report.Summary, found: Planned, stop: drive.Stop) -> int:
     """Return the front door's exit status: 0 all done, 1 some not, 3 none could run.
 
     Units that wait beyond ``--limit`` were not asked for.
     """
-    if stopped:
-        return 128 + stopped
+    if stop.received:
+        return 128 + stop.received[0]
+    waiting = sum(decision.reason == plan.BEYOND for decision in found.decisions)
     if summary.complete == summary.total - waiting:
         return 0
+    counts = found.counts()
     return 3 if not counts["run"] and not counts["skip"] else 1

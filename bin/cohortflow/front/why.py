@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cohortflow.core import lanes, layout, marker, plan
-from cohortflow.core.outcome import Category, Failure
+from cohortflow.core.outcome import Category, Failure, one_line
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Story:
         The plan's words.
     state : str
         ``complete``, ``damaged`` or ``not published``.
-    remedy : str
-        What to do when the unit could not run; empty when it could.
+    problem, remedy : str
+        Why the unit could not run, and what to do; empty when it could.
     choices : list of dict
         Of an ambiguous unit.
     attempts : list of dict
@@ -39,6 +39,7 @@ class Story:
     reason: str
     detail: str
     state: str
+    problem: str
     remedy: str
     choices: list[dict[str, str]]
     attempts: list[dict[str, Any]]
@@ -73,6 +74,7 @@ def story(out: Path, unit: str) -> Story:
         entry["reason"],
         entry["detail"],
         state,
+        f"{excluded['category']}: {excluded['message']}" if excluded else "",
         excluded.get("remedy", ""),
         excluded.get("choices", []),
         _attempts(out, run, unit),
@@ -131,10 +133,10 @@ def _attempts(out: Path, run: str, unit: str) -> list[dict[str, Any]]:
 
 def text(told: Story) -> str:
     """Write a story for a terminal."""
+    detail = f": {told.detail}" if told.detail and told.detail not in told.problem else ""
     lines = [
         f"{told.unit}: {told.state}",
-        f"  run {told.run}: {told.decision} ({told.reason})"
-        + (f": {told.detail}" if told.detail else ""),
+        f"  run {told.run}: {told.decision} ({told.reason}){detail}",
     ]
     for attempt in told.attempts:
         status = attempt["category"] or "ok"
@@ -142,15 +144,25 @@ def text(told: Story) -> str:
             f"  {attempt['step']:<10} attempt {attempt['attempt']}  {status}  "
             f"{attempt['seconds']:.1f} s  {attempt['work']}"
         )
-    lines += ["    " + "  ".join(f"{k}={v}" for k, v in one.items()) for one in told.choices]
-    if told.remedy:
-        lines += ["", f"What to do: {told.remedy}"]
+    if told.problem:
+        lines += ["", told.problem]
+        lines += ["  " + "  ".join(f"{k}={v}" for k, v in one.items()) for one in told.choices]
+        lines += [f"What to do: {told.remedy}"]
     failures = [attempt for attempt in told.attempts if attempt["category"]]
     if failures:
         last = failures[-1]
         lines += ["", f"{last['category']}: {last['message']}", f"What to do: {last['remedy']}"]
         lines += ["", "The command:", *(f"  {row}" for row in last["command"].splitlines())]
-        lines += ["", "The end of its log:", *(f"  {row}" for row in last["log"].splitlines())]
+        lines += [
+            "",
+            "The end of its log:",
+            *(f"  {_plain(row)}" for row in last["log"].splitlines()),
+        ]
     if told.state != "complete":
         lines += ["", "Try it again:", f"  {told.rerun}"]
     return "\n".join(lines)
+
+
+def _plain(row: str) -> str:
+    """Escape what would move a terminal's cursor or change its colours."""
+    return one_line(row.expandtabs())

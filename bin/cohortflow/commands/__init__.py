@@ -1,0 +1,1 @@
+"""Commands of `cohortflow`, one a file; `main` adds them to the group."""

@@ -1,0 +1,175 @@
+"""Drive Nextflow through one run: start, follow, stop, and collect what its tasks recorded."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from cohortflow.core import layout, plan, records
+from cohortflow.core.supervise import GRACE
+from cohortflow.front import engine, leftovers, space
+from cohortflow.front.progress import Progress
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_MARGIN = 15.0
+_NOISE = ("Launching", "WARN", "\tat ", "\t...")
+
+
+@dataclass
+class Stop:
+    """Signals received so far, and the Nextflow that they are passed to."""
+
+    received: list[int] = field(default_factory=list)
+    process: subprocess.Popen[str] | None = None
+
+    def forward(self, number: int, _frame: FrameType | None = None) -> None:
+        """Take a signal: the first asks Nextflow to end, a second kills it."""
+        self.received.append(number)
+        if self.process is not None:
+            engine.end(self.process, signal.SIGTERM if len(self.received) == 1 else signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Drive:
+    """What a run of Nextflow needs.
+
+    Attributes
+    ----------
+    shared : plan.Context
+    decisions : sequence of plan.Decision
+    arguments : sequence of str
+        What follows ``nextflow``.
+    launch, work : Path
+        Launch folder and work folder.
+    keep_open : int
+        Descriptor of the output's lock, which Nextflow inherits.
+    clean : str
+        ``unit``, ``run`` or ``never``.
+    """
+
+    shared: plan.Context
+    decisions: Sequence[plan.Decision]
+    arguments: Sequence[str]
+    launch: Path
+    work: Path
+    keep_open: int
+    clean: str
+
+
+@contextmanager
+def listening() -> Iterator[Stop]:
+    """Hear signals, also those that a shell made us ignore, except SIGHUP under `nohup`."""
+    stop = Stop()
+    heard = [
+        number
+        for number in _SIGNALS
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, stop.forward) for number in heard}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def drive(task: Drive, stop: Stop, show: Callable[[Progress], Any]) -> tuple[Progress, str]:
+    """Run Nextflow to its end, or to the end that a signal asks for.
+
+    Returns
+    -------
+    tuple of (Progress, str)
+        The last state, and Nextflow's own words when it failed by itself.
+    """
+    shared, began = task.shared, time.time()
+    units = [d.unit.id for d in task.decisions if d.decision == "run"]
+    steps = (*(step.name for step in shared.lane.steps), "publish")
+    progress = Progress(units, steps, task.work)
+    process = engine.start(task.arguments, task.launch, [task.keep_open])
+    stop.process = process
+    if stop.received:
+        engine.end(process, signal.SIGTERM)
+    lines = _follow(process, progress, stop, task, show)
+    _end_steps(shared.run, stop)
+    found = records.save_all(shared.out, shared.run, task.work, began)
+    identities = {d.unit.id: plan.identity(d.unit, shared) for d in task.decisions if d.steps}
+    records.keep_failures(shared.out, found, identities, task.work)
+    if task.clean != "never":
+        _free(progress, task.work)
+    failed = any(record.category for record in found)
+    trouble = process.returncode != 0 and not stop.received and not failed
+    return progress, _words(lines) if trouble else ""
+
+
+def _follow(
+    process: subprocess.Popen[str],
+    progress: Progress,
+    stop: Stop,
+    task: Drive,
+    show: Callable[[Progress], Any],
+) -> list[str]:
+    """Follow what Nextflow says until it has ended; return its last lines."""
+    lines: list[str] = []
+    reader = threading.Thread(target=_read, args=(process, progress, lines), daemon=True)
+    reader.start()
+    while reader.is_alive():
+        reader.join(0.5)
+        progress.look()
+        if task.clean == "unit":
+            _free(progress, task.work)
+        if len(stop.received) > 1:
+            leftovers.end([task.shared.run], 0)
+        show(progress)
+    process.wait()
+    return lines
+
+
+def _read(process: subprocess.Popen[str], progress: Progress, lines: list[str]) -> None:
+    for event in engine.events(process):
+        progress.take(event)
+        if event.what == "text" and event.text.strip() and not event.text.startswith(_NOISE):
+            lines.append(event.text)
+            del lines[:-50]
+
+
+def _end_steps(run: str, stop: Stop) -> None:
+    """See that no step outlives its Nextflow: it gets its grace, a second signal cuts it short."""
+    deadline = time.monotonic() + GRACE + _MARGIN
+    asked = False
+    while any(leftovers.processes([run])):
+        if len(stop.received) > 1 or time.monotonic() > deadline:
+            leftovers.end([run], 0)
+            return
+        if not asked:
+            leftovers.ask([run])
+            asked = True
+        time.sleep(0.2)
+
+
+def sweep(out: Path, say: Callable[[str], Any]) -> None:
+    """End what earlier runs of this output left running on this machine; we hold its lock."""
+    folder = layout.hidden(out, "runs")
+    earlier = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    if any(leftovers.processes(earlier)):
+        count = leftovers.end(earlier, GRACE)
+        say(f"ended {count} processes that an earlier run left")
+
+
+def _free(progress: Progress, work: Path) -> None:
+    """Free the scratch of units that were published since the last look."""
+    for unit in progress.published():
+        for name in progress.folders.pop(unit, []):
+            space.free_task(work, name)
+
+
+def _words(lines: Sequence[str]) -> str:
+    """Return Nextflow's own words on why it stopped."""
+    return "\n".join(lines[-12:])
