@@ -17,7 +17,7 @@ process DWI_CONVERT {
         .collect { file, n -> "${['--bval', '--bvec', '--json'][n]} ${file}" }
         .join(' ')
     """
-    dwi-convert ${source} --output convert --unit ${id} --prefix ${settings.prefix} \\
+    dwi-convert ${source} --output convert --overwrite --unit ${id} --prefix ${settings.prefix} \\
         ${sidecars} ${options(settings.options)}
     """
 

@@ -15,12 +15,12 @@ process DWI_DISCOVER {
     script:
     def chosen = options(selection.subMap('participant_label', 'session_label', 'bids_filter_file'))
     """
-    dwi-discover ${quote(selection.input)} ${chosen} --output manifest.jsonl
+    dwi-discover ${quote(selection.input)} ${chosen} --output manifest.jsonl --overwrite
     """
 
     stub:
     def chosen = options(selection.subMap('participant_label', 'session_label', 'bids_filter_file'))
     """
-    dwi-discover ${quote(selection.input)} ${chosen} --output manifest.jsonl
+    dwi-discover ${quote(selection.input)} ${chosen} --output manifest.jsonl --overwrite
     """
 }

@@ -11,7 +11,8 @@ process DWI_MASK {
 
     script:
     """
-    dwi-mask ${convert}/dwi/${settings.prefix}_desc-converted_dwi.nii.gz --output mask --unit ${id}
+    dwi-mask ${convert}/dwi/${settings.prefix}_desc-converted_dwi.nii.gz \\
+        --output mask --overwrite --unit ${id}
     """
 
     stub:

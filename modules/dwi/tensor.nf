@@ -15,7 +15,7 @@ process DWI_TENSOR {
     """
     dwi-tensor ${convert}/dwi/${settings.prefix}_desc-converted_dwi.nii.gz \\
         --mask ${mask}/dwi/${settings.prefix}_desc-brain_mask.nii.gz \\
-        --output tensor --unit ${id} ${options(settings.options)}
+        --output tensor --overwrite --unit ${id} ${options(settings.options)}
     """
 
     stub:

@@ -40,6 +40,20 @@ def test_a_broken_marker_says_so(folder: Path, text: str) -> None:
     assert found.startswith("_done.json cannot be read")
 
 
+def test_a_folder_in_the_markers_place_is_damage(folder: Path) -> None:
+    (folder / marker.NAME).unlink()
+    (folder / marker.NAME).mkdir()
+    assert marker.read(folder) == "_done.json cannot be read: Is a directory"
+
+
+def test_a_path_with_a_null_byte_is_damage(folder: Path) -> None:
+    path = folder / marker.NAME
+    value = json.loads(path.read_text())
+    value["outputs"][0]["path"] = "a\0b"
+    path.write_text(json.dumps(value))
+    assert str(marker.read(folder)).endswith("is missing")
+
+
 def test_a_marker_of_a_later_version_is_not_trusted(folder: Path) -> None:
     path = folder / marker.NAME
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 2}))

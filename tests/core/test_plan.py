@@ -317,7 +317,9 @@ def test_the_tool_plans_and_writes_nothing_else(
 ) -> None:
     path, target, written = tmp_path / "m.jsonl", tmp_path / "out", tmp_path / "plan.jsonl"
     header = manifest.Header(lane="dwi", dataset=str(tmp_path / "study"), generated_by="a test")
-    manifest.write(path, header, [unit("01"), unit("02", folder="..")])
+    image = [Input(role="dwi", path="/study/sub-01.nii")]
+    listed = [unit("01", inputs=image), unit("02", folder="..", inputs=image)]
+    manifest.write(path, header, listed)
     done = core_plan(root, environment, path, "--outdir", target)
     assert done.stdout == "sub-01\trun\tnew\nsub-02\tinvalid\texcluded\n1 run, 0 skip, 1 invalid\n"
     more = ("--run", "r1", "--output", written, "--json", "--parameter", "gradient_check=warn")

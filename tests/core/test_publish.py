@@ -213,6 +213,7 @@ def test_a_folder_without_marker_is_kept_whole(out: Path, tmp_path: Path) -> Non
     folder = do(out, tmp_path / "steps", "old")
     (folder / marker.NAME).unlink()
     do(out, tmp_path / "steps")
+    assert set(kept(out)) == LANE.expected("sub-01"), "metrics.json, too"
     assert kept(out)[IMAGE] == "old a"
     assert complete(folder) == "new"
 

@@ -242,3 +242,13 @@ def test_lanes_shows_steps_and_parameters() -> None:
     text = front("lanes").stdout
     assert "convert, mask, tensor" in text
     assert "--parameter gradient_check=refuse (refuse|warn|off)" in text
+
+
+def test_the_doctor_fits_a_terminal() -> None:
+    lines = front("doctor").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    found = json.loads(front("doctor", "--json").stdout)
+    assert [line.split()[0] for line in lines[1:] if line[0] != " "] == [
+        finding["status"] for finding in found
+    ]
+    assert "this environment" in "".join(lines)

@@ -216,8 +216,9 @@ def network(environ: Mapping[str, str]) -> Finding:
 def table(found: list[Finding]) -> Table:
     """Lay findings out for a terminal; words say what the colours say."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("", "what", "version", "for", "where, or what to do"):
-        shown.add_column(column, overflow="fold")
+    for column in ("", "what", "version", "for"):
+        shown.add_column(column, no_wrap=True)
+    shown.add_column("where, or remedy", overflow="fold")
     styles = {"ok": "green", "missing": "bold red", "optional": "yellow"}
     for finding in found:
         shown.add_row(
@@ -225,9 +226,14 @@ def table(found: list[Finding]) -> Table:
             Text(finding.name),
             Text(finding.version),
             Text(finding.needed_by),
-            Text(finding.remedy or finding.where),
+            Text(finding.remedy or _place(finding.where)),
         )
     return shown
+
+
+def _place(where: str) -> str:
+    """Return a path as a table shows it: those of this environment are long and say little."""
+    return "this environment" if where.startswith(f"{sys.prefix}{os.sep}") else where
 
 
 def search_path(machine: Machine) -> str:

@@ -63,12 +63,14 @@ def read(folder: Path) -> Marker | str | None:
         return None
     except NotADirectoryError:
         return f"{folder.name} is not a folder"
+    except OSError as error:
+        return f"{NAME} cannot be read: {error.strerror}"
     except ValidationError as error:
         return f"{NAME} cannot be read: {error.errors()[0]['msg']}"
     for output in marker.outputs:
         try:
             size = (folder / output.path).stat().st_size
-        except OSError:
+        except (OSError, ValueError):  # a path with a null byte is a ValueError
             return f"{output.path} is missing"
         if size != output.bytes:
             return f"{output.path} has {size} bytes, not {output.bytes}"

@@ -242,7 +242,7 @@ def _flush_parents(target: Path, out: Path) -> None:
 def _keep_foreign(old: Path, out: Path, unit: Unit) -> None:
     """Move what no marker listed from the old folder to `.cohortflow/kept/<unit>/<time>/`."""
     known = marker.read(old)
-    listed = {marker.NAME, "metrics.json"}
+    listed = {marker.NAME}
     if isinstance(known, marker.Marker):
         listed |= {output.path for output in known.outputs}
     foreign = [

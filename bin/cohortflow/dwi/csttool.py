@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -104,7 +105,8 @@ def read(folder: Path) -> list[Result]:
 def _look(folder: Path) -> _Batch:
     """Find what a batch left; folders of failed and unfinished attempts are passed over."""
     rows = (read_object(folder / "batch_summary.json") or {}).get("results")
-    summary = {_place(row): row for row in rows or [] if isinstance(row, dict) and _place(row)}
+    said = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    summary = {_place(row): row for row in said if _place(row)}
     table = {_place(row): row for row in _rows(folder / "batch_metrics.csv") if _place(row)}
     batch = _Batch(folder, summary, table, {}, {})
     metrics: list[Path] = []
@@ -125,7 +127,8 @@ def _look(folder: Path) -> _Batch:
 def _place(row: Mapping[str, Any]) -> str:
     """Return the folder that csttool gives a subject and session."""
     parts = [str(row.get(name) or "") for name in ("subject_id", "session_id")]
-    return "/".join(part for part in parts if part) if parts[0] else ""
+    place = "/".join(part for part in parts if part) if parts[0] else ""
+    return place if place.isprintable() else ""
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
@@ -235,9 +238,9 @@ def _failed_steps(folder: Path) -> str:
 
 def _twice(results: list[Result]) -> Iterator[Result]:
     """Mark results that are one unit under two spellings (``01`` and ``sub-01``)."""
-    units = [result.unit for result in results]
+    units = Counter(result.unit for result in results)
     for result in results:
-        if units.count(result.unit) > 1:
+        if units[result.unit] > 1:
             note = "; ".join([result.note, "another row is of the same unit"]).lstrip("; ")
             yield replace(result, note=note)
         else:

@@ -73,7 +73,9 @@ class Database:
         for key, value in self.url.query.items():
             if key.lower() in _SECRET_KEYS:
                 found += [value] if isinstance(value, str) else list(value)
-        return {form for word in found for form in (word, quote(word, ""), quote_plus(word)) if form}
+        return {
+            form for word in found for form in (word, quote(word, ""), quote_plus(word)) if form
+        }
 
     def engine(self) -> Engine:
         """Make an engine; nothing is connected yet.

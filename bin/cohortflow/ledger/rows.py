@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from cohortflow.core.marker import NAME as MARKER
 from cohortflow.core.marker import Marker
-from cohortflow.core.outcome import Category, category_of
+from cohortflow.core.outcome import Category, category_of, one_line
 from cohortflow.core.reporting import clean as cleaning
 from cohortflow.core.reporting import judge, read
 from cohortflow.core.reporting.state import COMPLETE, Attempt, RunInfo, Verdict
@@ -33,11 +33,14 @@ class Scope:
     run : RunInfo
     clean : callable
         Makes a text fit to store: printable, without secrets.
+    dataset : str
+        Path of the study.
     """
 
     output: str
     run: RunInfo
     clean: cleaning.Clean
+    dataset: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def run(scope: Scope, counts: dict[str, int]) -> Row:
         "output": scope.output,
         "id": info.id,
         "lane": scope.clean(info.lane),
-        "dataset": scope.clean(info.dataset) if info.dataset else "",
+        "dataset": one_line(cleaning.without_secrets(scope.dataset)),
         "generated_by": scope.clean(info.generated_by),
         "engine": scope.clean(info.engine or "") or None,
         "command": info.command,
@@ -108,9 +111,10 @@ def task(scope: Scope, value: Row) -> Row | None:
 
 def _category(given: Any, status: int | None) -> str | None:  # noqa: ANN401 - any JSON value
     try:
-        return Category(given) if given else category_of(status)
+        found = Category(given) if given else category_of(status)
     except ValueError:
-        return Category.SOFTWARE
+        found = Category.SOFTWARE
+    return found.value if found else None
 
 
 def _later(started: datetime | None, seconds: float | None) -> datetime | None:
@@ -214,7 +218,12 @@ def published(scope: Scope, folder: Path, unit: str, stat: tuple[int, int]) -> P
         "seconds": number(round(sum(marker.timings.values()), 3)),
     }
     files = [
-        {**key, "path": scope.clean(o.path), "bytes": whole(o.bytes), "sha256": scope.clean(o.sha256)}
+        {
+            **key,
+            "path": scope.clean(o.path),
+            "bytes": whole(o.bytes),
+            "sha256": scope.clean(o.sha256),
+        }
         for o in marker.outputs
     ]
     values = read.metrics(folder, scope.clean)
@@ -249,7 +258,7 @@ def judged(scope: Scope, unit: Row, tasks: list[Row]) -> Row:
     """
     if unit["decision"] == "invalid":
         remedy = unit["remedy"] or judge.excluded(None).remedy
-        category = unit["category"] or Category.DATA_INVALID
+        category = unit["category"] or Category.DATA_INVALID.value
         return {"state": "invalid", "category": category, "step": None, "remedy": remedy}
     found = _verdict(scope, unit, tasks)
     none = dict.fromkeys(("category", "step", "message", "remedy"))
@@ -260,7 +269,7 @@ def judged(scope: Scope, unit: Row, tasks: list[Row]) -> Row:
         return {**none, "state": RUNNING if tasks else WAITING}
     return {
         "state": str(found.status),
-        "category": str(found.category) if found.category else None,
+        "category": found.category.value if found.category else None,
         "step": found.step,
         "message": found.message,
         "remedy": found.remedy,

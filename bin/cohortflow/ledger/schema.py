@@ -131,6 +131,8 @@ def _migrate(engine: Engine, location: Path) -> None:
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":  # two outputs may start with one database
             connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _POSTGRESQL_LOCK})
+        else:  # the driver itself begins no transaction for statements that make tables
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
         config = _config(location)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
