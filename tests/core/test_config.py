@@ -13,7 +13,7 @@ import pytest
 
 from cohortflow import __version__
 from cohortflow.core import lanes
-from cohortflow.core.outcome import OUTCOMES
+from cohortflow.core.outcome import OUTCOMES, Category
 
 _TYPES = {str: "string", bool: "boolean", int: "integer"}
 _RETRY = re.compile(r"task\.exitStatus in \[([\d, ]+)\] && task\.attempt <= (\d+)")
@@ -65,7 +65,11 @@ def test_what_the_table_retries_is_what_nextflow_retries(base: str) -> None:
         for status in policy.statuses
         if policy.retries
     }
-    assert in_config == in_table
+    # 137 alone is LOST; with evidence it is OUT_OF_MEMORY, which has a rule of its own.
+    memory = OUTCOMES[Category.OUT_OF_MEMORY]
+    assert re.search(rf"== 137 && task\.workDir\.resolve\('oom'\)\.exists\(\) && task\.attempt <= {memory.retries}\b", base)
+    lost = dict.fromkeys(memory.statuses, OUTCOMES[Category.LOST].retries)
+    assert in_config == in_table | lost
 
 
 def test_retries_do_not_reach_the_number_that_ends_the_run(base: str) -> None:

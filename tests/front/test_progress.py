@@ -79,6 +79,24 @@ def test_a_task_that_left_its_output_out_failed_although_it_exited_0(two: Progre
     assert two.finished() == 1
 
 
+def test_a_task_that_fails_while_it_is_looked_at_failed(two: Progress) -> None:
+    two.take(start("mask", "sub-01", "aa/000001"))
+    folder = two.work / "aa" / "0000010a1b2c"
+    folder.mkdir(parents=True)
+    (folder / ".exitcode").write_text("0")
+
+    class Slow:
+        """A work folder that takes so long to read that Nextflow speaks meanwhile."""
+
+        def __truediv__(self, name: str) -> Path:
+            two.take(failed("aa/000001"))
+            return folder.parents[1] / name
+
+    two.work = Slow()  # type: ignore[assignment]
+    two.look()
+    assert two.states == {("sub-01", "mask"): "failed"}
+
+
 def test_a_retried_task_runs_again_and_can_be_done(two: Progress) -> None:
     two.take(start("mask", "sub-01", "aa/000001"))
     two.take(failed("aa/000001", "Execution is retried (1)"))

@@ -21,7 +21,7 @@ from setup.test_install import dependencies, installed
 
 __all__ = ["dependencies", "installed"]
 
-ODD = 'a b $(touch x)`touch x`;\'q"d" é日 [1]*{b}? \\ % -rf'
+ODD = 'a b $(touch x)`touch x`;\'q"d" é日 [1]*{b}? \\ %20 -rf'
 
 
 @pytest.fixture
@@ -105,6 +105,9 @@ def test_nextflow_gets_what_was_asked_for(fake: Path, tmp_path: Path) -> None:
     for word, value in (("--lane", "dwi"), ("--outdir", str(out)), ("-ansi-log", "false")):
         assert first[first.index(word) + 1] == value
     assert {"-resume", "-qs", "-profile"} & set(first) == set()
+    log = first[first.index("-log") + 1]
+    assert not Path(log).is_absolute(), "the rest of the path may hold a %"
+    assert (layout.hidden(out, "nextflow") / log).resolve().parent == runs(out)[0]
     words = ("--jobs", "3", "--profile", "a,b", "--work-dir", tmp_path / "scratch")
     front("run", "dwi", folder, out, *words)
     second = arguments(out)

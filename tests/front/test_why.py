@@ -157,7 +157,7 @@ def test_a_unit_of_a_manifest_is_run_again_by_manifest_and_parameters(tmp_path: 
 def test_a_log_cannot_move_the_cursor(tmp_path: Path) -> None:
     make = Factory(tmp_path / "out", pictures=False)
     make.failed("07", log="\x1b[2J\x1b[31mred\rover\x07\n\tindented")
-    text = told(make.write(), "sub-07")
+    text = why.text(why.story(make.write(), "sub-07"))
     assert "\x1b" not in text
     assert "\r" not in text
     assert "indented" in text

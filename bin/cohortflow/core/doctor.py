@@ -216,16 +216,19 @@ def network(environ: Mapping[str, str]) -> Finding:
 def table(found: list[Finding]) -> Table:
     """Lay findings out for a terminal; words say what the colours say."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("", "what", "version", "for"):
+    for column in ("", "what", "version"):
         shown.add_column(column, no_wrap=True)
     shown.add_column("where, or remedy", overflow="fold")
     styles = {"ok": "green", "missing": "bold red", "optional": "yellow"}
+    user = ""
     for finding in found:
+        if finding.needed_by != user:
+            user = finding.needed_by
+            shown.add_row("", Text(f"for {user}", "dim"))
         shown.add_row(
             Text(finding.status, styles[finding.status]),
             Text(finding.name),
             Text(finding.version),
-            Text(finding.needed_by),
             Text(finding.remedy or _place(finding.where)),
         )
     return shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -42,7 +43,9 @@ def last(out: Path, unit: str) -> Verdict | None:
     return None
 
 
-def keep(out: Path, verdict: Verdict, files: dict[str, Path]) -> Path:
+def keep(
+    out: Path, verdict: Verdict, files: dict[str, Path], partial_files: Sequence[Path] = ()
+) -> Path:
     """Save a verdict with its log files, and drop all but the newest three.
 
     Parameters
@@ -51,6 +54,8 @@ def keep(out: Path, verdict: Verdict, files: dict[str, Path]) -> Path:
     verdict : Verdict
     files : dict of str to Path
         Name in the folder → file to copy; what is not there is left out.
+    partial_files : sequence of Path
+        What the attempt computed so far: moved to ``partial/``.
 
     Returns
     -------
@@ -65,6 +70,9 @@ def keep(out: Path, verdict: Verdict, files: dict[str, Path]) -> Path:
             for name, source in files.items():
                 if source.is_file():
                     shutil.copyfile(source, partial / name)
+            for source in partial_files:
+                (partial / "partial").mkdir(exist_ok=True)
+                shutil.move(source, partial / "partial" / source.name)
             save.write_text(partial / NAME, verdict.model_dump_json(indent=2) + "\n")
     for old in sorted(p for p in parent.iterdir() if not p.name.startswith("."))[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -171,8 +171,21 @@ def _command(folder: Path) -> str:
     return "\n".join(line for line in lines[1:] if not line.startswith("{"))
 
 
-def save_all(out: Path, run: str, work: Path, since: float) -> list[TaskRecord]:
-    """Write a run's `records.jsonl` and keep what each failed unit left.
+def save_all(
+    out: Path, run: str, work: Path, since: float, *, ended: bool = True
+) -> list[TaskRecord]:
+    """Write a run's `records.jsonl`.
+
+    Parameters
+    ----------
+    out : Path
+    run : str
+    work : Path
+        Nextflow's work folder.
+    since : float
+        POSIX time of the run's start.
+    ended : bool
+        Whether the run came to its own end, so that a unit that stands still has failed.
 
     Returns
     -------
@@ -180,9 +193,34 @@ def save_all(out: Path, run: str, work: Path, since: float) -> list[TaskRecord]:
         In the order of their start.
     """
     found = sorted(collect(work, run, since), key=lambda r: (r.started, r.unit, r.step, r.attempt))
+    if ended:
+        found = _without_output(found, work)
     text = "".join(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in found)
     save.write_text(layout.run_folder(out, run) / "records.jsonl", text)
     return found
+
+
+def _without_output(found: list[TaskRecord], work: Path) -> list[TaskRecord]:
+    """Mark the steps that ended with status 0, but without the output that they declare.
+
+    Nothing but the absence of a next step tells them: of their unit no attempt failed, and it
+    was not published.
+    """
+    final = {(record.unit, record.step): record for record in found}
+    settled = {unit for (unit, step), record in final.items() if step == "publish"}
+    settled |= {unit for (unit, _), record in final.items() if record.category}
+    last = {record.unit: record for record in found if record.unit not in settled}
+    return [_no_output(r, work) if last.get(r.unit) is r else r for r in found]
+
+
+def _no_output(record: TaskRecord, work: Path) -> TaskRecord:
+    return replace(
+        record,
+        category=Category.SOFTWARE,
+        message=f"{record.step} ended with status 0, but its declared output is missing",
+        remedy=outcome.OUTCOMES[Category.SOFTWARE].remedy,
+        log=tail(work / record.work),
+    )
 
 
 def keep_failures(
@@ -206,7 +244,17 @@ def keep_failures(
         )
         left = ("command.sh", "command.out", "command.err", "command.run")
         files = {name: folder / f".{name}" for name in left}
-        failed.keep(out, verdict, {**files, "record.json": folder / RECORD})
+        failed.keep(out, verdict, {**files, "record.json": folder / RECORD}, _computed(folder))
+
+
+def _computed(folder: Path) -> list[Path]:
+    """List what a task made: neither its inputs, which are links, nor Nextflow's own files."""
+    own = (".command", ".exitcode", RECORD)
+    try:
+        found = sorted(folder.iterdir())
+    except OSError:
+        return []
+    return [p for p in found if not p.is_symlink() and not p.name.startswith(own)]
 
 
 def adopt(out: Path, plan_file: Path, work: Path) -> str:

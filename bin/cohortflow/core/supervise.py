@@ -152,6 +152,7 @@ def _watch(child: int, limit: Limits, record: Record, begin: float, folder: str)
         record.peak_memory_bytes = max(record.peak_memory_bytes, memory_used())
         if limit.memory is not None and _exceeds(limit.memory):
             record.reason = "memory"
+            _leave_evidence(folder)
             end_all(0)
             return KILLED
     end_all(limit.grace)  # what the step left in the background
@@ -223,6 +224,15 @@ def _started(pid: int | None) -> int | None:
             return int(file.read().rpartition(b")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return None
+
+
+def _leave_evidence(folder: str) -> None:
+    """Make the file that tells Nextflow's retry rule that memory ended the step, as podman does."""
+    try:
+        with open(os.path.join(folder, "oom"), "w"):  # noqa: PTH118, PTH123
+            pass
+    except OSError as error:
+        os.write(2, f"core-supervise: {folder}/oom: {error.strerror}\n".encode())
 
 
 def _reap(child: int) -> int | None:

@@ -99,7 +99,8 @@ def drive(task: Drive, stop: Stop, show: Callable[[Progress], Any]) -> tuple[Pro
         engine.end(process, signal.SIGTERM)
     lines = _follow(process, progress, stop, task, show)
     _end_steps(shared.run, stop)
-    found = records.save_all(shared.out, shared.run, task.work, began)
+    ended = not stop.received and process.returncode in {0, 1}
+    found = records.save_all(shared.out, shared.run, task.work, began, ended=ended)
     identities = {d.unit.id: plan.identity(d.unit, shared) for d in task.decisions if d.steps}
     records.keep_failures(shared.out, found, identities, task.work)
     if task.clean != "never":

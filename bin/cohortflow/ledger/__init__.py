@@ -5,7 +5,11 @@ The front door calls `try_sync`; nothing else of the package is needed for a run
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+
+# Alembic tells of its plugins when it is imported.
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def try_sync(out: Path, run: str | None = None, final: bool = False) -> str | None:

@@ -38,4 +38,4 @@ def reason(error: Exception, database: Database | None) -> str:
     words = next((line.strip() for line in str(told).splitlines() if line.strip()), "")
     if database is None:
         return type(error).__name__
-    return one_line(f"{database.shown}: {type(told).__name__} {database.mask(words)}".rstrip())
+    return one_line(f"{database.shown}: {database.mask(words) or type(told).__name__}")

@@ -15,11 +15,10 @@ from cohortflow.core.marker import Marker
 from cohortflow.core.outcome import Category, category_of, one_line
 from cohortflow.core.reporting import clean as cleaning
 from cohortflow.core.reporting import judge, read
-from cohortflow.core.reporting.state import COMPLETE, Attempt, RunInfo, Verdict
+from cohortflow.core.reporting.state import RunInfo
 
 Row = dict[str, Any]
 _LARGEST = 2**63 - 1
-WAITING, RUNNING = "waiting", "running"
 
 
 @dataclass(frozen=True)
@@ -245,63 +244,9 @@ def nothing_published() -> Row:
     return dict.fromkeys((*names, "marker_bytes", "marker_mtime_ns"))
 
 
-def judged(scope: Scope, unit: Row, tasks: list[Row]) -> Row:
-    """Return state, category, step, message and remedy of a planned unit.
-
-    Parameters
-    ----------
-    scope : Scope
-    unit : dict
-        Row of `units`, with what is published.
-    tasks : list of dict
-        The run's rows of `tasks` of this unit, in order of time.
-    """
-    if unit["decision"] == "invalid":
-        remedy = unit["remedy"] or judge.excluded(None).remedy
-        category = unit["category"] or Category.DATA_INVALID.value
-        return {"state": "invalid", "category": category, "step": None, "remedy": remedy}
-    found = _verdict(scope, unit, tasks)
-    none = dict.fromkeys(("category", "step", "message", "remedy"))
-    if found.status in COMPLETE:
-        return {**none, "state": "done"}
-    last = {task["step"]: task["category"] for task in tasks}
-    if scope.run.finished is None and unit["decision"] == "run" and not any(last.values()):
-        return {**none, "state": RUNNING if tasks else WAITING}
-    return {
-        "state": str(found.status),
-        "category": found.category.value if found.category else None,
-        "step": found.step,
-        "message": found.message,
-        "remedy": found.remedy,
-    }
-
-
-def _verdict(scope: Scope, unit: Row, tasks: list[Row]) -> Verdict:
-    marker: Marker | str | None = unit["damage"]
-    if unit["published_run"] is not None:
-        marker = Marker.model_construct(run=unit["published_run"])
-    attempts = tuple(
-        Attempt(
-            step=task["step"],
-            number=task["attempt"],
-            exit=task["exit"],
-            category=Category(task["category"]) if task["category"] else None,
-            started=task["started"].isoformat() if task["started"] else "",
-            seconds=task["seconds"],
-            peak_memory_bytes=task["peak_memory_bytes"],
-            command="",
-            message=task["message"] or "",
-            remedy=task["remedy"] or "",
-            log="",
-        )
-        for task in tasks
-    )
-    return judge.verdict(unit["decision"], unit["reason"] or "", marker, attempts, scope.run)
-
-
 def whole(value: Any) -> int | None:  # noqa: ANN401 - any JSON value
     """Return a whole number that a database can hold, or None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return int(value) if abs(value) <= _LARGEST else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
@@ -139,7 +138,6 @@ def _migrate(engine: Engine, location: Path) -> None:
 
 
 def _config(location: Path) -> Config:
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = Config()
     config.set_main_option("script_location", str(location).replace("%", "%%"))
     config.set_main_option("path_separator", "newline")

@@ -19,8 +19,10 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import DatabaseError
 
 from cohortflow.core import layout
+from cohortflow.core.outcome import Category, Failure
 from cohortflow.core.reporting import clean as cleaning
 from cohortflow.core.reporting import read
+from cohortflow.core.reporting.state import RunInfo
 from cohortflow.ledger import rows, schema, source
 from cohortflow.ledger.database import Database
 from cohortflow.ledger.models import Event, Run, Source, Task, Unit
@@ -62,13 +64,17 @@ def sync(out: Path, database: Database, run: str | None = None, *, final: bool =
     """
     out = out.absolute()
     with alone(out, FINAL_WAIT_SECONDS if final else 0.0) as held:
-        if not held:
-            return False
-        engine = database.engine()
-        schema.prepare(engine, database)
-        with engine.connect() as connection:
-            _Sync(out, database.output, connection).everything(run, final)
-    return True
+        if held:
+            catch_up(out, database, run, final=final)
+    return held
+
+
+def catch_up(out: Path, database: Database, run: str | None = None, *, final: bool = False) -> None:
+    """Do what `sync` does without its lock: for a database that nobody else knows."""
+    engine = database.engine()
+    schema.prepare(engine, database)
+    with engine.connect() as connection:
+        _Sync(out.absolute(), database.output, connection).everything(run, final)
 
 
 def rebuild(out: Path, database: Database) -> None:
@@ -84,7 +90,9 @@ def rebuild(out: Path, database: Database) -> None:
         When the database fails.
     """
     out = out.absolute()
-    with alone(out, FINAL_WAIT_SECONDS):
+    with alone(out, FINAL_WAIT_SECONDS) as held:
+        if not held:
+            raise Failure(Category.TEMPORARY, f"another process writes the ledger of {out}")
         engine = database.engine()
         try:
             schema.prepare(engine, database)
@@ -104,7 +112,19 @@ def rebuild(out: Path, database: Database) -> None:
 
 @contextmanager
 def alone(out: Path, wait: float) -> Iterator[bool]:
-    """Hold the ledger's lock of an output; give False when another process keeps it."""
+    """Hold the ledger's lock of an output; give False when another process keeps it.
+
+    Raises
+    ------
+    Failure
+        INPUT_MISSING when the folder is not an output.
+    """
+    if not layout.hidden(out).is_dir():
+        raise Failure(
+            Category.INPUT_MISSING,
+            f"{out}: no run is recorded here",
+            "name the output folder of a `cohortflow run`",
+        )
     end = time.monotonic() + wait
     with layout.hidden(out, "ledger.lock").open("a") as file:
         while True:
@@ -250,7 +270,7 @@ class _Sync:
         return Scope(self.output, info, clean, str(header.get("dataset") or ""))
 
     def _no_run(self) -> Scope:
-        info = read.RunInfo("", "", "", "")
+        info = RunInfo("", "", "", "")
         return Scope(self.output, info, cleaning.cleaner(self.out, ""))
 
     def _sources(self) -> dict[str, Row]:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, select
 
 from cohortflow.core.reporting import read
 from cohortflow.ledger import rows, source
+from cohortflow.ledger.judged import RUNNING, WAITING, judged
 from cohortflow.ledger.models import File, Metric, Task, Unit
 from cohortflow.ledger.rows import Row, Scope
 from cohortflow.ledger.write import BATCH, batches, remove, table, upsert
@@ -45,11 +46,11 @@ class Units:
         """Judge units of this run again."""
         stored = self._stored(ids)
         mine = [row for row in stored.values() if row["run"] == self.scope.run.id]
-        self._write([dict(row) for row in mine], stored)
+        self._write(mine, stored)
 
     def look(self) -> None:
         """Judge the units of this run that are not done and whose marker has changed."""
-        pending = _UNITS.c.state.in_([rows.WAITING, rows.RUNNING])
+        pending = _UNITS.c.state.in_([WAITING, RUNNING])
         for batch in self._pages(_UNITS.c.run == self.scope.run.id, pending):
             changed = [row["id"] for row in batch if self._stat(row["folder"]) != _seen(row)]
             if changed:
@@ -80,18 +81,19 @@ class Units:
         """Look at the markers, judge, and write what differs from what is stored."""
         tasks = self._tasks([row["id"] for row in found])
         changed, files, metrics, anew = [], list[Row](), list[Row](), []
-        for row in found:
+        for given in found:
+            row = dict(given)
             before = stored.get(row["id"])
             stat = self._stat(row["folder"])
             moved = before is not None and before["folder"] != row["folder"]
             if moved or stat != _seen(row):
                 news = self._published(row, stat)
-                row |= news.columns
+                row.update(news.columns)
                 files += news.files
                 metrics += news.metrics
                 anew.append(row["id"])
             if row["decision"] is not None:
-                row |= rows.judged(self.scope, row, tasks.get(row["id"], []))
+                row.update(judged(self.scope, row, tasks.get(row["id"], [])))
             if row != before:
                 changed.append(row)
         upsert(self.connection, Unit, changed)
@@ -172,7 +174,7 @@ def _unjudged(row: Row, stored: Row | None) -> Row:
     """Return a planned unit with what is known to be published, before it is judged."""
     empty = rows.nothing_published()
     known = empty if stored is None else {name: stored[name] for name in empty}
-    return {**row, **known, "state": rows.WAITING, "step": None}
+    return {**row, **known, "state": WAITING, "step": None}
 
 
 def _orphan(scope: Scope, name: str, folder: str) -> Row:

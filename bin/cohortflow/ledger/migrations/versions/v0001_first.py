@@ -15,7 +15,7 @@ depends_on = None
 # Frozen here: the models may change, a step that was released may not.
 WORD = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 WHOLE = sa.BigInteger()
-NUMBER = sa.Double()
+NUMBER: sa.Double[float] = sa.Double()
 MOMENT = sa.DateTime(timezone=True)
 VALUE = sa.JSON()
 TRUTH = sa.Boolean()
