@@ -213,8 +213,22 @@ def test_a_retry_that_went_well_leaves_no_failure(work: Work, out: Path) -> None
     same = "2026-11-21T10:00:00Z"
     work.task(exit=75, attempt=1, started=same)
     work.task(exit=0, attempt=2, started=same)
+    work.task(exit=0, step="publish", started="2026-11-21T10:00:09Z")
     keep(work, out)
     assert failed.last(out, "sub-01") is None
+
+
+def test_a_step_that_ended_well_without_its_output_is_a_bug(work: Work, out: Path) -> None:
+    work.task(exit=0, unit="sub-01", step="mask")
+    work.task(exit=0, unit="sub-02", step="mask")
+    work.task(exit=0, unit="sub-02", step="publish", started="2026-11-21T10:00:09Z")
+    layout.run_folder(out, RUN).mkdir(parents=True)
+    stopped = records.save_all(out, RUN, work.path, 0, ended=False)
+    assert [record.category for record in stopped] == [None] * 3
+    found = {(r.unit, r.step): r for r in records.save_all(out, RUN, work.path, 0)}
+    assert found["sub-01", "mask"].category is Category.SOFTWARE
+    assert "output is missing" in str(found["sub-01", "mask"].message)
+    assert found["sub-02", "mask"].category is None
 
 
 def test_a_failure_within_the_second_of_an_earlier_step_is_kept(work: Work, out: Path) -> None:
