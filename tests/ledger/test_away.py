@@ -16,11 +16,20 @@ from ledger.postgres import PASSWORD, PLAIN, Server
 from ledger.test_sync import fresh
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["new", "known"])
 def test_postgresql_killed_in_the_middle_of_a_sync(
-    server: Server, postgresql: str, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    known: bool,
+    server: Server,
+    postgresql: str,
+    out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    study(out).write()
+    make = study(out)
+    make.write()
     monkeypatch.setenv("DATABASE_URL", postgresql)
+    if known:
+        assert try_sync(out) is None
     real, left = write.upsert, iter(range(4))
 
     def upsert(*given: object) -> None:
@@ -31,7 +40,7 @@ def test_postgresql_killed_in_the_middle_of_a_sync(
     for module in (sync, sync.Units.__module__):
         target = __import__(module, fromlist=["x"]) if isinstance(module, str) else module
         monkeypatch.setattr(target, "upsert", upsert)
-    told = try_sync(out, final=True)
+    told = try_sync(out, make.run, final=True)
     again = try_sync(out)
     server.start()
     assert told is not None

@@ -285,27 +285,37 @@ def run_of(out: Path) -> str:
     return done.run
 
 
+def interrupted(command: list[str], line: bytes, work: Path, after: float | None) -> float:
+    """Start a publish and kill it so long after it began to stage; return how long that was."""
+    known = set(work.iterdir())
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(line)
+        process.stdin.close()
+        while process.poll() is None and not set(work.iterdir()) - known:
+            time.sleep(0.001)
+        began = time.monotonic()
+        if after is not None:
+            time.sleep(after)
+            process.kill()
+        process.wait()
+        return time.monotonic() - began
+
+
 def test_a_publish_that_is_killed_leaves_the_old_unit_or_the_new_one(
     story: Story, copied_out: Path
 ) -> None:
-    work, before = copied_out / ".cohortflow/work", run_of(copied_out)
-    for number in range(6):
-        name = f"20990101T00000{number}Z-0000"
-        command, line = publishing(story, copied_out, name)
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            assert process.stdin is not None
-            process.stdin.write(line)
-            process.stdin.close()
-            known = set(work.iterdir())
-            while process.poll() is None and not set(work.iterdir()) - known:
-                time.sleep(0.001)
-            time.sleep(0.008 * number)
-            process.kill()
+    work = copied_out / ".cohortflow/work"
+    whole = interrupted(*publishing(story, copied_out, "20990101T000000Z-0000"), work, None)
+    before, left = run_of(copied_out), 0
+    for number in range(10):
+        name = f"20990101T00000{number}Z-0001"
+        interrupted(*publishing(story, copied_out, name), work, whole * number / 10)
         assert run_of(copied_out) in {before, name}
         assert list(verify.unit(copied_out, "sub-01")) == []
-        before = run_of(copied_out)
-    command, line = publishing(story, copied_out, "20990102T000000Z-0000")
-    subprocess.run(command, input=line, check=True)
+        before, left = run_of(copied_out), left + any(work.iterdir())
+    assert left, "none was killed in its middle"
+    interrupted(*publishing(story, copied_out, "20990102T000000Z-0000"), work, None)
     assert run_of(copied_out) == "20990102T000000Z-0000"
     assert list(verify.every(copied_out)) == [], "what the killed ones left is cleared up"
 
