@@ -67,7 +67,8 @@ def test_what_the_table_retries_is_what_nextflow_retries(base: str) -> None:
     }
     # 137 alone is LOST; with evidence it is OUT_OF_MEMORY, which has a rule of its own.
     memory = OUTCOMES[Category.OUT_OF_MEMORY]
-    assert re.search(rf"== 137 && task\.workDir\.resolve\('oom'\)\.exists\(\) && task\.attempt <= {memory.retries}\b", base)
+    evidence = r"== 137 && task\.workDir\.resolve\('oom'\)\.exists\(\)"
+    assert re.search(rf"{evidence} && task\.attempt <= {memory.retries}\b", base)
     lost = dict.fromkeys(memory.statuses, OUTCOMES[Category.LOST].retries)
     assert in_config == in_table | lost
 
