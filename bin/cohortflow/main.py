@@ -8,14 +8,16 @@ from cohortflow import __version__, cli
 from cohortflow.commands import (
     doctor,
     example,
+    import_csttool,
     lanes,
     plan,
     report,
     run,
+    verify,
     why,
 )
 
-COMMANDS = (run, plan, why, report, doctor, example, lanes)
+COMMANDS = (run, plan, why, report, verify, import_csttool, doctor, example, lanes)
 
 
 @click.group(

@@ -69,9 +69,12 @@ def test_a_second_run_starts_no_engine_and_changes_nothing(
     copied: Finished, tmp_path: Path
 ) -> None:
     before = {unit: tree(copied.out / unit) for unit in ("sub-01", "sub-02")}
+    left = copied.out / ".cohortflow" / "work" / "sub-01.0123abcd"
+    (left / "dwi").mkdir(parents=True)
     ended = cohortflow("run", "dwi", copied.study, copied.out, cwd=tmp_path)
     assert ended.status == 0, ended.text
     assert "2 skipped" in ended.out
+    assert not left.exists(), "what a killed publish left is cleared up"
     assert not (runs(copied.out)[-1] / "nextflow.log").exists()
     assert {unit: tree(copied.out / unit) for unit in before} == before
 

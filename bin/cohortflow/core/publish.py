@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,23 @@ def publish(
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return target
+
+
+def repair(out: Path, units: Iterable[Unit]) -> None:
+    """Clear up what publishes of some units left that did not live to their end.
+
+    Parameters
+    ----------
+    out : Path
+    units : iterable of Unit
+        Units of this output; what stands in the staging folder of any other is left alone.
+    """
+    left = layout.hidden(out, "work")
+    names = {path.name.partition(".")[0] for path in left.glob("*")} if left.is_dir() else set()
+    for unit in units:
+        if unit.id.partition(".")[0] in names:
+            with locked(out, unit.id):
+                _repair(out, unit)
 
 
 def _repair(out: Path, unit: Unit) -> None:

@@ -51,10 +51,10 @@ def find() -> Path:
     try:
         import dcm2niix  # type: ignore[import-untyped]
 
-        return Path(dcm2niix.bin)
+        packaged = Path(dcm2niix.bin)
     except ImportError:
-        beside = Path(sys.executable).parent / "dcm2niix"
-        found = str(beside) if beside.is_file() else shutil.which("dcm2niix")
+        packaged = Path(sys.executable).parent / "dcm2niix"
+    found = str(packaged) if packaged.is_file() else shutil.which("dcm2niix")
     if found is None:
         raise Failure(Category.CONFIG, "dcm2niix is not installed", "run `pip install dcm2niix`")
     return Path(found)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cohortflow import __version__
-from cohortflow.core import lanes, layout, manifest, plan, report, runs, save
+from cohortflow.core import lanes, layout, manifest, plan, publish, report, runs, save
 from cohortflow.core.outcome import Category, Failure
 from cohortflow.front import drive, engine, lock, space, study
 from cohortflow.front.progress import Progress
@@ -151,6 +151,7 @@ def run(
     with lock.output(out, request.wait, say) as held:
         drive.sweep(out, say)
         found = planned(request) if held.waited else first
+        publish.repair(out, (d.unit for d in found.decisions))
         with drive.listening() as stop:
             return _run_locked(request, found, held, stop, show)
 
