@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench docs lint clean
+.PHONY: help setup demo test bench faults docs lint clean
 
 BIN := .venv/bin
 STUDY := demo/study
@@ -28,7 +28,10 @@ test: lint ## run lint and every test
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(TESTS)
 
 bench: setup ## time this project beside its peers
-	@if [[ -d bench ]]; then $(BIN)/python -m bench; else echo 'bench: no timings yet'; fi
+	@$(BIN)/python -m bench
+
+faults: setup ## stop runs at many moments by every signal (about 15 minutes)
+	@COHORTFLOW_MOMENTS=12 $(BIN)/python -m pytest -n $(TEST_JOBS) tests/faults/test_signals.py
 
 lint: setup ## check style, types and strict Nextflow syntax
 	@setup/lint-tools.sh

@@ -8,6 +8,7 @@ needs=(
     "dwi2tensor:mrtrix3:reference values of the dwi lane"
     "strace:strace:a kill at every step of publishing"
     "chromium:chromium:screenshot of the report"
+    "pg_createcluster:postgresql:a ledger on a server, killed and started again"
 )
 
 missing() {

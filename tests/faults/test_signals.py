@@ -98,8 +98,9 @@ def test_a_stopped_front_door_leaves_nothing_and_resumes(
         process.send_signal(number)
         text, _ = process.communicate(timeout=60)
         if running and not ended_before and number != signal.SIGKILL:
-            assert process.returncode == 128 + number, text
-            assert (out / "batch_summary.json").is_file()
+            summary = json.loads((out / "batch_summary.json").read_text())
+            complete = summary["counts"]["done"] + summary["counts"]["skipped"] == 2
+            assert process.returncode == 128 + number or complete, text
         wait_until_nothing_runs(tmp_path, 20)
         if ended_before:
             shutil.rmtree(out)

@@ -114,6 +114,16 @@ def test_a_step_that_fails_leaves_the_old_form(url: str, out: Path, tmp_path: Pa
     sync(out, made)
 
 
+def test_tables_are_made_all_or_none(url: str, out: Path, tmp_path: Path) -> None:
+    study(out).write()
+    made = chosen(url, out)
+    with pytest.raises(ValueError, match="no"):
+        schema.prepare(made.engine(), made, steps(tmp_path / "broken", "raise ValueError('no')"))
+    with made.engine().connect() as connection:
+        assert inspect(connection).get_table_names() == []
+    sync(out, made)
+
+
 def test_a_migration_that_was_killed_is_taken_back_and_done(
     out: Path, tmp_path: Path, later: Path
 ) -> None:
