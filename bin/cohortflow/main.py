@@ -8,16 +8,22 @@ from cohortflow import __version__, cli
 from cohortflow.commands import (
     doctor,
     example,
+    history,
     import_csttool,
     lanes,
+    ledger,
     plan,
     report,
     run,
+    status,
     verify,
     why,
 )
 
-COMMANDS = (run, plan, why, report, verify, import_csttool, doctor, example, lanes)
+COMMANDS = (
+    *(run, plan, why, report, status, history, ledger),
+    *(verify, import_csttool, doctor, example, lanes),
+)
 
 
 @click.group(

@@ -6,9 +6,9 @@ import json
 import os
 import subprocess
 import sys
-import threading
-import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -99,28 +99,28 @@ def test_status_tells_a_run_that_goes_on_from_one_that_was_killed(out: Path) -> 
 
 
 def test_watch_follows_a_run_to_its_end(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status, "EVERY_SECONDS", 0.1)
     make = Factory(out, pictures=False)
     unit = make.unit("01")
     make.planned(unit, "run", "new")
     make.write(finished=None)
 
-    def finish() -> None:
-        time.sleep(0.6)
+    def going_on() -> Iterator[None]:
+        yield  # a look at which nothing changed
         make.record("sub-01", "convert")
         make.write(finished=None)
-        time.sleep(0.6)
+        yield
         make.record("sub-01", "publish")
         make.publish(unit, {"snr": 1})
         make.write()
+        yield
 
-    thread = threading.Thread(target=finish)
-    thread.start()
+    run = going_on()
+    monkeypatch.setattr(status, "clock", SimpleNamespace(sleep=lambda _seconds: next(run)))
     result = call(status.command, out, "--watch", "--json")
-    thread.join()
+    assert result.exit_code == 0
     seen = [json.loads(line)["counts"] for line in result.stdout.splitlines()]
-    states = [next(state for state, n in counts.items() if n) for counts in seen]
-    assert list(dict.fromkeys(states)) == ["waiting", "running", "done"]
+    states = [[state for state, count in counts.items() if count] for counts in seen]
+    assert states == [["waiting"], ["running"], ["done"]]
 
 
 def test_watch_draws_what_fits_a_terminal(ran: Path) -> None:

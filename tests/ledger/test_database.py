@@ -69,14 +69,14 @@ MOUNTS = """\
 32 22 0:42 / /scratch rw - lustre mgs:/scratch rw
 33 22 0:43 / /over rw - xfs /dev/sdc1 rw
 34 22 0:44 / /over rw - cifs //server/share rw
-35 22 0:45 / /home rw - fuse.sshfs server: rw
+35 22 0:45 / /homes rw - fuse.sshfs server: rw
 """
 
 
 @pytest.mark.parametrize(
     ("folder", "local"),
     [("/srv/out", True), ("/data/out", False), ("/data/fast disk/out", True), ("/datafile", True),
-     ("/scratch", False), ("/over/out", False), ("/home/me", False)],
+     ("/scratch", False), ("/over/out", False), ("/homes/me", False)],
 )  # fmt: skip
 def test_a_network_filesystem_is_told_from_a_disk(folder: str, local: bool, tmp_path: Path) -> None:
     mounts = tmp_path / "mountinfo"

@@ -15,7 +15,7 @@ from typing import Any
 
 from cohortflow.core import layout, plan, records
 from cohortflow.core.supervise import GRACE
-from cohortflow.front import engine, leftovers, space
+from cohortflow.front import engine, leftovers, notes, space
 from cohortflow.front.progress import Progress
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -81,7 +81,9 @@ def listening() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def drive(task: Drive, stop: Stop, show: Callable[[Progress], Any]) -> tuple[Progress, str]:
+def drive(
+    task: Drive, stop: Stop, show: Callable[[Progress], Any], say: Callable[[str], Any]
+) -> tuple[Progress, str]:
     """Run Nextflow to its end, or to the end that a signal asks for.
 
     Returns
@@ -97,7 +99,8 @@ def drive(task: Drive, stop: Stop, show: Callable[[Progress], Any]) -> tuple[Pro
     stop.process = process
     if stop.received:
         engine.end(process, signal.SIGTERM)
-    lines = _follow(process, progress, stop, task, show)
+    note = notes.keeper(shared, task.work, began, say)
+    lines = _follow(process, progress, stop, task, lambda: (note(), show(progress)))
     _end_steps(shared.run, stop)
     ended = not stop.received and process.returncode in {0, 1}
     found = records.save_all(shared.out, shared.run, task.work, began, ended=ended)
@@ -115,7 +118,7 @@ def _follow(
     progress: Progress,
     stop: Stop,
     task: Drive,
-    show: Callable[[Progress], Any],
+    tick: Callable[[], Any],
 ) -> list[str]:
     """Follow what Nextflow says until it has ended; return its last lines."""
     lines: list[str] = []
@@ -128,7 +131,7 @@ def _follow(
             _free(progress, task.work)
         if len(stop.received) > 1:
             leftovers.end([task.shared.run], 0)
-        show(progress)
+        tick()
     process.wait()
     return lines
 

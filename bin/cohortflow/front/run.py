@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cohortflow import __version__
+from cohortflow import __version__, ledger
 from cohortflow.core import lanes, layout, manifest, plan, publish, report, runs, save
 from cohortflow.core.outcome import Category, Failure
 from cohortflow.front import drive, engine, lock, space, study
@@ -153,7 +153,10 @@ def run(
         found = planned(request) if held.waited else first
         publish.repair(out, (d.unit for d in found.decisions))
         with drive.listening() as stop:
-            return _run_locked(request, found, held, stop, show)
+            result = _run_locked(request, found, held, stop, show, say)
+            if away := ledger.try_sync(out, found.shared.run, final=True):
+                say(away)
+            return result
 
 
 def _run_locked(
@@ -162,6 +165,7 @@ def _run_locked(
     held: lock.Held,
     stop: drive.Stop,
     show: Callable[[Progress], Any],
+    say: Callable[[str], Any],
 ) -> Result:
     """Run what was planned, and report it; signals are heard from here on."""
     shared, out = found.shared, found.shared.out
@@ -173,7 +177,7 @@ def _run_locked(
     save.write_text(folder / "records.jsonl", "")
     message, engine_name = "", "none: nothing to run"
     if found.running() and not stop.received:
-        progress, message = drive.drive(_task(request, found, held), stop, show)
+        progress, message = drive.drive(_task(request, found, held), stop, show, say)
         engine_name = progress.engine
     ended = {"engine": engine_name, "finished": runs.now(), "interrupted": bool(stop.received)}
     save.write_json(folder / "run.json", {**_facts(request, shared), **ended})
