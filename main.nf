@@ -32,7 +32,9 @@ workflow {
         participant_label: params.participant_label.toString().tokenize(' ,'),
         session_label: params.session_label.toString().tokenize(' ,'),
     ]
-    def wishes = params.subMap('overwrite', 'rerun_failed', 'stale', 'limit', 'gradient_check')
+    def wishes = [refresh: params.manifest ? true : false] + params.subMap(
+        'overwrite', 'rerun_failed', 'stale', 'limit', 'gradient_check'
+    )
 
     // The front door plans by itself; a bare run discovers and plans here.
     if (params.plan) {

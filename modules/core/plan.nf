@@ -20,7 +20,7 @@ process CORE_PLAN {
     def parameters = wishes.subMap('gradient_check')
         .collect { name, value -> "--parameter ${quote(name + '=' + value)}" }
         .join(' ')
-    def chosen = options(wishes.subMap('overwrite', 'rerun_failed', 'stale', 'limit'))
+    def chosen = options(wishes.subMap('overwrite', 'rerun_failed', 'stale', 'limit', 'refresh'))
     """
     core-plan ${manifest} --dataset ${quote(dataset)} --outdir ${quote(outdir)} \\
         --run ${quote(run_id)} ${parameters} ${chosen} --output plan.jsonl

@@ -11,7 +11,11 @@ from rich.console import Console
 from cohortflow import cli
 
 
-@click.command("doctor", epilog="\b\nExample:\n  cohortflow doctor --json")
+@click.command(
+    "doctor",
+    short_help="Show what is installed and what is missing.",
+    epilog="\b\nExample:\n  cohortflow doctor --json",
+)
 @cli.json_option
 @cli.front_errors
 def command(as_json: bool) -> None:

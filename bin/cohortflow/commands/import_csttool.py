@@ -13,7 +13,9 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command(
-    "import-csttool", epilog="\b\nExample:\n  cohortflow import-csttool FOLDER --output table.csv"
+    "import-csttool",
+    short_help="Read the results of `csttool batch` into a table.",
+    epilog="\b\nExample:\n  cohortflow import-csttool FOLDER --output table.csv",
 )
 @click.argument("folder", type=_FOLDER)
 @click.option(

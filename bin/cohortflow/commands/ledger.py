@@ -14,7 +14,12 @@ from cohortflow import cli
 OUT = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-@click.group("ledger", cls=cli.OneLineGroup, epilog="\b\nExample:\n  cohortflow ledger rebuild OUT")
+@click.group(
+    "ledger",
+    short_help="Care for the ledger that `status` and `history` ask.",
+    cls=cli.OneLineGroup,
+    epilog="\b\nExample:\n  cohortflow ledger rebuild OUT",
+)
 def command() -> None:
     """Care for the ledger: the database that `status` and `history` ask.
 

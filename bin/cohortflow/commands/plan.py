@@ -13,6 +13,7 @@ from cohortflow.commands import show, study
 
 @click.command(
     "plan",
+    short_help="Show per unit whether it would run, and why.",
     cls=cli.BidsCommand,
     epilog="\b\nExample:\n  cohortflow plan dwi STUDY STUDY/derivatives/cohortflow-dwi",
 )

@@ -16,6 +16,7 @@ from cohortflow.commands import show, study
 
 @click.command(
     "run",
+    short_help="Run the units that need it and publish them in OUT.",
     cls=cli.BidsCommand,
     epilog="\b\nExample:\n  cohortflow run dwi STUDY STUDY/derivatives/cohortflow-dwi",
 )

@@ -24,7 +24,11 @@ SHOWN = 20
 EVERY_SECONDS = 2.0
 
 
-@click.command("status", epilog="\b\nExample:\n  cohortflow status OUT --watch")
+@click.command(
+    "status",
+    short_help="Show where the batch in OUT stands.",
+    epilog="\b\nExample:\n  cohortflow status OUT --watch",
+)
 @click.argument("out", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--watch", is_flag=True, help="Follow the run until it is over or Ctrl-C.")
 @cli.json_option

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    "verify", epilog="\b\nExample:\n  cohortflow verify OUT\n  cohortflow verify OUT sub-01"
+    "verify",
+    short_help="Compare OUT with what its markers say.",
+    epilog="\b\nExample:\n  cohortflow verify OUT\n  cohortflow verify OUT sub-01",
 )
 @click.argument("out", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("names", nargs=-1, metavar="[UNIT]...")

@@ -182,7 +182,9 @@ def _run_locked(
     ended = {"engine": engine_name, "finished": runs.now(), "interrupted": bool(stop.received)}
     save.write_json(folder / "run.json", {**_facts(request, shared), **ended})
     summary = report.build(out, shared.run)
-    return Result(summary, _status(summary, found, stop), message)
+    status = _status(summary, found, stop)
+    started = (folder / "records.jsonl").stat().st_size > 0
+    return Result(summary, 3 if message and not started else status, message)
 
 
 def _task(request: Request, found: Planned, held: lock.Held) -> drive.Drive:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cohortflow import __version__
-from cohortflow.core import importers, manifest, names
+from cohortflow.core import importers, refresh
 from cohortflow.core.lanes import Lane, Selection
-from cohortflow.core.manifest import Excluded, Header, Unit
+from cohortflow.core.manifest import Header, Unit
 from cohortflow.core.outcome import Category, Failure
 
 
@@ -42,6 +42,12 @@ def units(
     Failure
         As discovery and the manifest's reader say.
     """
+    if listed is not None and chosen.filters:
+        raise Failure(
+            Category.USAGE,
+            "--manifest and --bids-filter-file exclude each other",
+            "write the choice into the manifest, as series_uid or as paths",
+        )
     if listed is None:
         header = Header(
             lane=lane.name,
@@ -57,7 +63,7 @@ def units(
             f"run `cohortflow run {header.lane}`",
         )
     wanted = _asked(found, chosen)
-    return header, (_fresh(unit, lane, Path(header.dataset)) for unit in wanted)
+    return header, (refresh.unit(unit, lane, Path(header.dataset)) for unit in wanted)
 
 
 def _asked(units: Iterable[Unit], chosen: Selection) -> Iterator[Unit]:
@@ -84,41 +90,3 @@ def _asked(units: Iterable[Unit], chosen: Selection) -> Iterator[Unit]:
                 f"the manifest has no {shown}",
                 "use labels as the manifest has them",
             )
-
-
-def _fresh(unit: Unit, lane: Lane, study: Path) -> Unit:
-    """Look at a manifest's unit again: sizes and times may be old, and what was wrong mended."""
-    try:
-        manifest.checked(unit)
-        for label in unit.entities.values():
-            names.bids_label(label)
-        if unit.inputs:
-            return lane.complete(unit.model_copy(update={"excluded": None}), study)
-        return _found(unit, lane, study)
-    except Failure as failure:
-        excluded = Excluded(
-            category=failure.category, message=failure.message, remedy=failure.remedy
-        )
-        return unit.model_copy(update={"excluded": excluded})
-
-
-def _found(unit: Unit, lane: Lane, study: Path) -> Unit:
-    """Look for a unit without inputs in the study; its own options choose among several."""
-    subject, session = unit.entities.get("subject"), unit.entities.get("session")
-    missing = Failure(
-        Category.INPUT_MISSING,
-        f"{unit.id} has no inputs in the manifest, and {study} has no such unit",
-        "add its inputs to the manifest",
-    )
-    if subject is None:
-        raise missing
-    try:
-        found = list(lane.discover(study, Selection((subject,), (session,) if session else ())))
-    except Failure as failure:
-        raise missing if failure.category is Category.USAGE else failure from None
-    other = next((other for other in found if other.id == unit.id), None)
-    if other is None:
-        raise missing
-    if unit.options and other.inputs:
-        return lane.complete(other.model_copy(update={"options": unit.options}), study)
-    return other
