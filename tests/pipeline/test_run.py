@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import jsonschema
 import pytest
+from referencing import Registry, Resource
 
 from cohortflow.example.phantom import Phantom
 from pipeline.driving import (
@@ -283,3 +285,30 @@ def test_a_study_without_diffusion_exits_3(subjects: tuple[str, ...], tmp_path: 
     assert ended.status == 3
     assert len(ended.err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_run_writes_follows_the_shipped_schemas(finished: Finished, root: Path) -> None:
+    schemas = root / "bin" / "cohortflow" / "schemas"
+    (run,) = runs(finished.out)
+    read = {
+        "manifest": [json.loads(t) for t in (run / "manifest.jsonl").read_text().splitlines()],
+        "plan": [json.loads(t) for t in (run / "plan.jsonl").read_text().splitlines()],
+        "marker": [json.loads(p.read_text()) for p in finished.out.glob("sub-*/_done.json")],
+        "batch_summary": [json.loads((finished.out / "batch_summary.json").read_text())],
+    }
+    contents = {path.name: json.loads(path.read_text()) for path in schemas.glob("*.json")}
+    resources = [(name, Resource.from_contents(value)) for name, value in contents.items()]
+    registry = Registry().with_resources(resources)
+    for name, values in read.items():
+        schema = contents[f"{name}.schema.json"]
+        assert values
+        for value in values:
+            jsonschema.Draft202012Validator(schema, registry=registry).validate(value)
+
+
+def test_the_ledger_of_a_run_is_what_its_files_say(copied: Finished, tmp_path: Path) -> None:
+    before = cohortflow("ledger", "where", copied.out, "--json", cwd=tmp_path)
+    rebuilt = cohortflow("ledger", "rebuild", copied.out, "--json", cwd=tmp_path)
+    assert before.status == rebuilt.status == 0, before.text + rebuilt.text
+    assert json.loads(before.out)["rows"] == json.loads(rebuilt.out)["rows"]
+    assert json.loads(before.out)["rows"]["units"] == 2
