@@ -28,7 +28,13 @@ workflow {
         error("name the study with --input and the output folder with --outdir")
     }
     def outdir = params.outdir ? file(params.outdir, glob: false).toAbsolutePath().toString() : ''
-    def selection = params.subMap('input', 'bids_filter_file') + [
+    def input = params.input ? file(params.input, glob: false).toAbsolutePath().toString() : ''
+    def filters = params.bids_filter_file
+        ? file(params.bids_filter_file, glob: false).toAbsolutePath().toString()
+        : ''
+    def selection = [
+        input: input,
+        bids_filter_file: filters,
         participant_label: params.participant_label.toString().tokenize(' ,'),
         session_label: params.session_label.toString().tokenize(' ,'),
     ]
@@ -44,7 +50,7 @@ workflow {
         manifest = params.manifest
             ? channel.fromPath(params.manifest, checkIfExists: true, glob: false)
             : DWI_DISCOVER(selection)
-        plan = CORE_PLAN(manifest, params.input, outdir, params.run_id, wishes)
+        plan = CORE_PLAN(manifest, input, outdir, params.run_id, wishes)
     }
 
     units = units_to_run(plan)

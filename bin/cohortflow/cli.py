@@ -208,6 +208,8 @@ def front_errors(function: Command) -> Command:
     def wrapped(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Click's own signature
         try:
             return function(*args, **kwargs)
+        except BrokenPipeError:
+            raise
         except (Failure, OSError) as error:
             failure = error if isinstance(error, Failure) else failure_of(error)
             click.echo(failure.line(), err=True)

@@ -112,7 +112,7 @@ def test_a_cell_that_a_spreadsheet_would_run_starts_with_an_apostrophe(
 
 @given(st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False)))
 def test_a_number_stays_the_number_it_is(value: float) -> None:
-    assert float(files.cell(value)) == value
+    assert type(value)(files.cell(value)) == value
 
 
 @given(st.text())

@@ -62,7 +62,7 @@ def command(dry_run: bool, validate_only: bool, as_json: bool, **given: Any) -> 
     Exits 0 when all units are done, 1 when some are not, 2 when it was called wrongly, 3 when
     nothing could run.
     """
-    from cohortflow.front import run
+    from cohortflow.front import quiet, run
 
     request = study.request(**given)
     if dry_run or validate_only:
@@ -75,7 +75,7 @@ def command(dry_run: bool, validate_only: bool, as_json: bool, **given: Any) -> 
     result = _run_live(request)
     if result.engine_message:
         click.echo(result.engine_message, err=True)
-    show.result(result, as_json)
+    quiet.safely(show.result)(result, as_json)
     sys.exit(result.status)
 
 
@@ -86,12 +86,18 @@ def _run_live(request: Any) -> Any:  # noqa: ANN401
 
     console = Console(stderr=True)
     if console.is_terminal:
-        with Live(console=console, refresh_per_second=4, transient=True) as live:
-            return run.run(
-                request,
-                lambda progress: live.update(progress.render(console)),
-                lambda line: live.console.print(line, highlight=False, soft_wrap=True),
-            )
+        result = None
+        try:
+            with Live(console=console, refresh_per_second=4, transient=True) as live:
+                result = run.run(
+                    request,
+                    lambda progress: live.update(progress.render(console)),
+                    lambda line: live.console.print(line, highlight=False, soft_wrap=True),
+                )
+        except (OSError, SystemExit):  # the terminal has gone; the run has ended well
+            if result is None:
+                raise
+        return result
     said = {"at": time.monotonic() - 20.0, "done": 0.0}
 
     def tell(progress: Progress) -> None:

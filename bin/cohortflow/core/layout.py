@@ -81,7 +81,7 @@ def check_output(out: Path, dataset: Path, lane: str) -> None:
     ------
     Failure
         USAGE when the output lies inside the study (but for ``derivatives/<name>``), holds the
-        study, belongs to another lane, or is a folder with foreign files.
+        study, belongs to another lane or another study, or is a folder with foreign files.
     """
     check_names(dataset, out)
     target, study = out.resolve(), dataset.resolve()
@@ -111,6 +111,20 @@ def check_output(out: Path, dataset: Path, lane: str) -> None:
             f"the output {out} holds {found.get('Name', 'another dataset')!r}, not lane {lane}",
             "give each lane an output folder of its own",
         )
+    else:
+        _check_study(out, study, found)
+
+
+def _check_study(out: Path, study: Path, found: dict[str, Any]) -> None:
+    """Refuse a second study in one output; a study that was moved is the same one."""
+    link = (found.get("DatasetLinks") or {}).get("raw")
+    before = (out.resolve() / link).resolve() if isinstance(link, str) else study
+    if before != study and before.is_dir():
+        raise Failure(
+            Category.USAGE,
+            f"the output {out} holds results of the study {before}",
+            "give each study an output folder of its own",
+        )
 
 
 def prepare(out: Path, dataset: Path, lane: str, title: str, bidsignore: tuple[str, ...]) -> None:
@@ -118,8 +132,10 @@ def prepare(out: Path, dataset: Path, lane: str, title: str, bidsignore: tuple[s
     out.mkdir(parents=True, exist_ok=True)
     hidden(out, "locks").mkdir(parents=True, exist_ok=True)
     target = out / "dataset_description.json"
-    if not target.exists():
-        save.write_json(target, _description(out, dataset, lane, title))
+    made = _description(out, dataset, lane, title)
+    found = description(out)
+    if found is None or found.get("DatasetLinks") != made["DatasetLinks"]:
+        save.write_json(target, made)
     lines = [
         f"{HIDDEN}/",
         "_done.json",

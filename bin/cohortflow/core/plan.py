@@ -133,6 +133,8 @@ def _why_run(unit: Unit, shared: Context, wishes: Wishes) -> tuple[str, str]:
         return "new", ""
     if isinstance(done, str):
         return "marker damaged", done
+    if done.unit != unit.id:
+        return "marker damaged", f"it is of unit {done.unit}"
     if done.input_fingerprint != fingerprint.inputs(unit.inputs):
         return "input changed", _changed_inputs(unit, done)
     wanted = {**shared.parameters, **unit.options}

@@ -203,14 +203,19 @@ def save_all(
 def _without_output(found: list[TaskRecord], work: Path) -> list[TaskRecord]:
     """Mark the steps that ended with status 0, but without the output that they declare.
 
-    Nothing but the absence of a next step tells them: of their unit no attempt failed, and it
-    was not published.
+    Of their unit no attempt failed, it was not published, and the step's folder, which has the
+    step's name, is not there.
     """
     final = {(record.unit, record.step): record for record in found}
     settled = {unit for (unit, step), record in final.items() if step == "publish"}
     settled |= {unit for (unit, _), record in final.items() if record.category}
     last = {record.unit: record for record in found if record.unit not in settled}
-    return [_no_output(r, work) if last.get(r.unit) is r else r for r in found]
+    return [
+        _no_output(r, work)
+        if last.get(r.unit) is r and not (work / r.work / r.step).exists()
+        else r
+        for r in found
+    ]
 
 
 def _no_output(record: TaskRecord, work: Path) -> TaskRecord:

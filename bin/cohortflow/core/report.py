@@ -11,9 +11,10 @@ from cohortflow.core.manifest import Unit
 from cohortflow.core.marker import Marker
 from cohortflow.core.outcome import Category, Failure, one_line
 from cohortflow.core.reporting import clean as cleaning
-from cohortflow.core.reporting import files, judge, page, read
+from cohortflow.core.reporting import failures, files, judge, page, read
 from cohortflow.core.reporting.state import (
     COMPLETE,
+    EARLIER,
     Attempt,
     BatchState,
     RunInfo,
@@ -21,8 +22,6 @@ from cohortflow.core.reporting.state import (
     UnitState,
     Verdict,
 )
-
-EARLIER = "earlier run"
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,8 @@ class Summary:
         The page for people.
     problems : tuple of str
         One line a unit that is not complete.
+    earlier : int
+        How many of those no unit of this run is, but of an earlier one.
     warnings : tuple of str
         What could not be read.
     """
@@ -46,6 +47,7 @@ class Summary:
     counts: dict[str, int]
     report: Path
     problems: tuple[str, ...] = ()
+    earlier: int = 0
     warnings: tuple[str, ...] = ()
 
     @property
@@ -101,7 +103,9 @@ def summary(out: Path, state: BatchState) -> Summary:
     """Return a state in short."""
     counts = {str(status): count for status, count in state.counts().items()}
     problems = tuple(_problem(unit) for unit in state.incomplete())
-    return Summary(state.run.id, counts, out / "report.html", problems, state.warnings)
+    earlier = sum(unit.reason == EARLIER for unit in state.incomplete())
+    page_file = out / "report.html"
+    return Summary(state.run.id, counts, page_file, problems, earlier, state.warnings)
 
 
 def _problem(unit: UnitState) -> str:
@@ -139,6 +143,7 @@ def collect(out: Path, run: str | None = None) -> BatchState:
         if relative not in known
     ]
     found = [*planned, *(unit for unit in others if unit is not None)]
+    found += failures.of_earlier_runs(out, {unit.id for unit in found}, clean)
     if not (folder / "run.json").is_file():
         info = replace(info, finished=_last_end(records))
     return BatchState(out, info, tuple(found), tuple(dict.fromkeys(warnings)))

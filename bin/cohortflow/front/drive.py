@@ -28,11 +28,13 @@ class Stop:
     """Signals received so far, and the Nextflow that they are passed to."""
 
     received: list[int] = field(default_factory=list)
+    since: float = 0.0
     process: subprocess.Popen[str] | None = None
 
     def forward(self, number: int, _frame: FrameType | None = None) -> None:
         """Take a signal: the first asks Nextflow to end, a second kills it."""
         self.received.append(number)
+        self.since = time.monotonic()
         if self.process is not None:
             engine.end(self.process, signal.SIGTERM if len(self.received) == 1 else signal.SIGKILL)
 
@@ -100,8 +102,11 @@ def drive(
     if stop.received:
         engine.end(process, signal.SIGTERM)
     note = notes.keeper(shared, task.work, began, say)
-    lines = _follow(process, progress, stop, task, lambda: (note(), show(progress)))
-    _end_steps(shared.run, stop)
+    try:
+        lines = _follow(process, progress, stop, task, lambda: (note(), show(progress)))
+    finally:  # whatever happened here, nothing is left that holds the output
+        _end_engine(process)
+        _end_steps(shared.run, stop)
     ended = not stop.received and process.returncode in {0, 1}
     found = records.save_all(shared.out, shared.run, task.work, began, ended=ended)
     identities = {d.unit.id: plan.identity(d.unit, shared) for d in task.decisions if d.steps}
@@ -131,9 +136,21 @@ def _follow(
             _free(progress, task.work)
         if len(stop.received) > 1:
             leftovers.end([task.shared.run], 0)
+        elif stop.received and time.monotonic() - stop.since > GRACE + _MARGIN:
+            engine.end(process, signal.SIGKILL)
         tick()
     process.wait()
     return lines
+
+
+def _end_engine(process: subprocess.Popen[str]) -> None:
+    """See that Nextflow has ended: it is asked, and killed when it does not listen."""
+    engine.end(process, signal.SIGTERM)
+    try:
+        process.wait(GRACE + _MARGIN)
+    except subprocess.TimeoutExpired:
+        engine.end(process, signal.SIGKILL)
+        process.wait()
 
 
 def _read(process: subprocess.Popen[str], progress: Progress, lines: list[str]) -> None:

@@ -27,7 +27,7 @@ def keeper(
     began : float
         POSIX time of the run's start.
     say : callable
-        Is told once when the ledger's database is away: the run goes on.
+        Is told once when the disk is full or the ledger's database away: the run goes on.
     """
     due, told = time.monotonic() + _EVERY, False
 
@@ -36,8 +36,12 @@ def keeper(
         start = time.monotonic()
         if start < due:
             return
-        records.save_all(shared.out, shared.run, work, began, ended=False)
-        warning = ledger.try_sync(shared.out, shared.run)
+        warning: str | None
+        try:
+            records.save_all(shared.out, shared.run, work, began, ended=False)
+            warning = ledger.try_sync(shared.out, shared.run)
+        except OSError as error:  # a full disk may be free again at the end
+            warning = f"{shared.out}: {error.strerror}: the run goes on"
         if warning and not told:
             say(warning)
             told = True

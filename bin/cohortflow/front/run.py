@@ -13,7 +13,7 @@ from typing import Any
 from cohortflow import __version__, ledger
 from cohortflow.core import lanes, layout, manifest, plan, publish, report, runs, save
 from cohortflow.core.outcome import Category, Failure
-from cohortflow.front import drive, engine, lock, space, study
+from cohortflow.front import drive, engine, lock, quiet, space, study
 from cohortflow.front.progress import Progress
 
 
@@ -140,6 +140,7 @@ def run(
     Failure
         When nothing could be started.
     """
+    show, say = quiet.safely(show), quiet.safely(say)
     first = planned(request)
     if first.running():
         engine.nextflow()
@@ -184,7 +185,15 @@ def _run_locked(
     summary = report.build(out, shared.run)
     status = _status(summary, found, stop)
     started = (folder / "records.jsonl").stat().st_size > 0
+    if not started and "Can't open cache DB" in message:
+        message = _set_cache_aside(layout.hidden(out, "nextflow"), shared.run)
     return Result(summary, 3 if message and not started else status, message)
+
+
+def _set_cache_aside(launch: Path, run: str) -> str:
+    """Move a damaged cache of Nextflow away: its tasks are computed again, nothing else is lost."""
+    (launch / ".nextflow").rename(launch / f".nextflow.damaged-{run}")
+    return "Nextflow's cache is damaged; it was set aside: run again, unfinished units start anew"
 
 
 def _task(request: Request, found: Planned, held: lock.Held) -> drive.Drive:
@@ -235,12 +244,12 @@ def _facts(request: Request, shared: plan.Context) -> dict[str, Any]:
 def _status(summary: report.Summary, found: Planned, stop: drive.Stop) -> int:
     """Return the front door's exit status: 0 all done, 1 some not, 3 none could run.
 
-    Units that wait beyond ``--limit`` were not asked for.
+    Units that wait beyond ``--limit`` were not asked for, nor were failures of earlier runs.
     """
     if stop.received:
         return 128 + stop.received[0]
     waiting = sum(decision.reason == plan.BEYOND for decision in found.decisions)
-    if summary.complete == summary.total - waiting:
+    if summary.complete == summary.total - waiting - summary.earlier:
         return 0
     counts = found.counts()
     return 3 if not counts["run"] and not counts["skip"] else 1

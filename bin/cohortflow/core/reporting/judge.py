@@ -80,10 +80,8 @@ def damaged(reason: str) -> Verdict:
     )
 
 
-def _failed(attempt: Attempt, run: RunInfo) -> Verdict:
-    category = attempt.category or Category.SOFTWARE
-    if category is Category.LOST and run.interrupted:
-        category = Category.INTERRUPTED
+def status_of(category: Category) -> Status:
+    """Return the status of a unit that a step of this category ended."""
     special = {
         Category.INTERRUPTED: Status.INTERRUPTED,
         Category.LOST: Status.LOST,
@@ -91,11 +89,18 @@ def _failed(attempt: Attempt, run: RunInfo) -> Verdict:
         Category.DATA_INVALID: Status.INVALID,
         Category.INPUT_MISSING: Status.INVALID,
     }
+    return special.get(category, Status.FAILED)
+
+
+def _failed(attempt: Attempt, run: RunInfo) -> Verdict:
+    category = attempt.category or Category.SOFTWARE
+    if category is Category.LOST and run.interrupted:
+        category = Category.INTERRUPTED
     how = f"exit status {attempt.exit}" if attempt.exit is not None else "no exit status"
     if category is Category.INTERRUPTED:
         how = "the run was stopped"
     return Verdict(
-        special.get(category, Status.FAILED),
+        status_of(category),
         category,
         attempt.message or f"{attempt.step} ended: {how}",
         attempt.remedy or OUTCOMES[category].remedy,

@@ -13,6 +13,10 @@ from cohortflow.core.outcome import Category
 Value = float | int | str | None
 
 
+#: Reason of a unit that is not in this run's plan.
+EARLIER = "earlier run"
+
+
 class Status(StrEnum):
     """Where a unit stands; the first two are complete."""
 
