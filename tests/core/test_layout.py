@@ -104,12 +104,3 @@ def test_preparing_again_changes_nothing(study: Path, out: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*")}
     layout.prepare(out, study, "fake", "A title", ())
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
-
-
-def test_the_latest_run_has_a_plan(out: Path) -> None:
-    assert layout.latest_run(out) is None
-    for name in ("20261121T100000Z-0001", "20261122T100000Z-0001"):
-        layout.run_folder(out, name).mkdir(parents=True)
-    assert layout.latest_run(out) is None
-    (layout.run_folder(out, "20261121T100000Z-0001") / "plan.jsonl").write_text("")
-    assert layout.latest_run(out) == "20261121T100000Z-0001"

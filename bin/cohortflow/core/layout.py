@@ -35,15 +35,6 @@ def run_folder(out: Path, run: str) -> Path:
     return hidden(out, "runs", run)
 
 
-def latest_run(out: Path) -> str | None:
-    """Return the newest run's id (run ids sort by time), or None."""
-    try:
-        names = [p.name for p in hidden(out, "runs").iterdir() if (p / "plan.jsonl").is_file()]
-    except OSError:
-        return None
-    return max(names, default=None)
-
-
 def description(out: Path) -> dict[str, Any] | None:
     """Read the output's dataset_description.json, if there is one."""
     try:
