@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench faults docs lint clean
+.PHONY: help setup demo images test bench faults docs lint clean
 
 BIN := .venv/bin
 STUDY := demo/study
@@ -21,6 +21,9 @@ demo: setup ## make the example study and run the dwi lane on it
 	@[[ -e $(STUDY) ]] || $(BIN)/cohortflow example dwi $(STUDY)
 	@status=0; $(BIN)/cohortflow run dwi $(STUDY) $(RESULT) || status=$$?; \
 	setup/check-demo.sh $$status $(RESULT)
+
+images: ## make the container images that are not there yet (docs/containers.md)
+	@containers/build.sh
 
 test: lint ## run lint and every test
 	@setup/test-packages.sh

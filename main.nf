@@ -4,11 +4,18 @@
 //
 //   nextflow run main.nf --lane dwi --input STUDY --outdir OUT -resume
 
+include { CORE_SWEEP   } from './modules/core/sweep'
+include { CORE_PROBE   } from './modules/core/probe'
 include { CORE_PLAN    } from './modules/core/plan'
 include { CORE_PUBLISH } from './modules/core/publish'
 include { CORE_REPORT  } from './modules/core/report'
 include { DWI_DISCOVER } from './modules/dwi/discover'
 include { DWI          } from './modules/dwi.nf'
+
+// A path as text, without `.` and `..`.
+def absolute(path) {
+    return file(path, glob: false).toAbsolutePath().normalize().toString()
+}
 
 // The units of a plan that run, as [id, unit]; `unit.line` is the plan's line itself.
 def units_to_run(plan) {
@@ -27,10 +34,10 @@ workflow {
     if (!params.plan && (!params.input || !params.outdir)) {
         error("name the study with --input and the output folder with --outdir")
     }
-    def outdir = params.outdir ? file(params.outdir, glob: false).toAbsolutePath().toString() : ''
-    def input = params.input ? file(params.input, glob: false).toAbsolutePath().toString() : ''
+    def outdir = params.outdir ? absolute(params.outdir) : ''
+    def input = params.input ? absolute(params.input) : ''
     def filters = params.bids_filter_file
-        ? file(params.bids_filter_file, glob: false).toAbsolutePath().toString()
+        ? absolute(params.bids_filter_file)
         : ''
     def selection = [
         input: input,
@@ -42,14 +49,24 @@ workflow {
         'overwrite', 'rerun_failed', 'stale', 'limit', 'gradient_check'
     )
 
+    // A bare run ends what a killed one left in containers and queues; a cluster is tried first.
+    def isolated = workflow.containerEngine in ['docker', 'podman']
+    ready = channel.of(true)
+    if (!params.plan && (params.cluster || isolated)) {
+        ready = CORE_SWEEP(outdir)
+    }
+    if (params.cluster) {
+        ready = CORE_PROBE(ready, params.lane, outdir)
+    }
+
     // The front door plans by itself; a bare run discovers and plans here.
     if (params.plan) {
-        plan = channel.fromPath(params.plan, checkIfExists: true, glob: false)
+        plan = ready.map { _ready -> file(params.plan, checkIfExists: true, glob: false) }
     }
     else {
         manifest = params.manifest
-            ? channel.fromPath(params.manifest, checkIfExists: true, glob: false)
-            : DWI_DISCOVER(selection)
+            ? ready.map { _ready -> file(params.manifest, checkIfExists: true, glob: false) }
+            : DWI_DISCOVER(ready.map { _ready -> selection })
         plan = CORE_PLAN(manifest, input, outdir, params.run_id, wishes)
     }
 
@@ -58,6 +75,6 @@ workflow {
     CORE_PUBLISH(folders, outdir)
 
     if (!params.plan) {
-        CORE_REPORT(plan, CORE_PUBLISH.out.toList(), outdir, workflow.workDir.toString())
+        CORE_REPORT(plan.map { path -> path.toString() }, CORE_PUBLISH.out.toList(), outdir, workflow.workDir.toString())
     }
 }

@@ -9,6 +9,13 @@ needs=(
     "strace:strace:a kill at every step of publishing"
     "chromium:chromium:screenshot of the report"
     "pg_createcluster:postgresql:a ledger on a server, killed and started again"
+    "slurmctld:slurm-wlm:runs on a Slurm cluster of this machine"
+    "munged:munge:the same"
+    "podman:podman:steps in containers"
+    "runc:runc:the same"
+    "catatonit:catatonit:the same, ended with their run"
+    "ch-run:charliecloud-runtime:steps in unpacked images"
+    "mmdebstrap:mmdebstrap:a base image where no registry is reachable"
 )
 
 missing() {

@@ -6,7 +6,7 @@ process CORE_REPORT {
     cache false
 
     input:
-    path plan
+    val plan // a path as text: the report takes what it needs from the work folder itself
     val published
     val outdir
     val work
@@ -16,11 +16,11 @@ process CORE_REPORT {
 
     script:
     """
-    core-report ${quote(outdir)} --plan ${plan} --work ${quote(work)}
+    core-report ${quote(outdir)} --plan ${quote(plan)} --work ${quote(work)}
     """
 
     stub:
     """
-    core-report ${quote(outdir)} --plan ${plan} --work ${quote(work)} --dry-run
+    core-report ${quote(outdir)} --plan ${quote(plan)} --work ${quote(work)} --dry-run
     """
 }

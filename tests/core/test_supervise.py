@@ -2,75 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cohortflow.core import supervise
-
-# A grandchild in a session of its own that ignores SIGTERM: what plain `kill` does not end.
-STUBBORN = """
-setsid bash -c 'trap "" TERM HUP INT; echo $$ > stubborn; while :; do sleep 0.1; done' &
-while [ ! -s stubborn ]; do sleep 0.02; done
-"""
-
-
-class Bench:
-    """Starts `core-supervise` in a folder and looks at what it leaves."""
-
-    def __init__(self, tool: Path, folder: Path, environment: dict[str, str]) -> None:
-        self.tool, self.folder, self.environment = tool, folder, environment
-
-    def start(self, *command: str, limits: dict[str, str] | None = None, **more: Any) -> Any:
-        names = {
-            "COHORTFLOW_RUN": "run-1",
-            "COHORTFLOW_UNIT": "sub-01",
-            "COHORTFLOW_STEP": "DWI:DWI_MASK",
-            "COHORTFLOW_ATTEMPT": "2",
-            "COHORTFLOW_GRACE": "0.5",
-        }
-        return subprocess.Popen(
-            [sys.executable, str(self.tool), *command],
-            cwd=self.folder,
-            env={**self.environment, **names, **(limits or {})},
-            **more,
-        )
-
-    def shell(self, script: str, **more: Any) -> Any:
-        return self.start("bash", "-c", script, **more)
-
-    def record(self) -> dict[str, Any]:
-        value: dict[str, Any] = json.loads((self.folder / supervise.RECORD).read_text())
-        return value
-
-    def wait_for(self, name: str) -> str:
-        """Wait until a file has content; return it."""
-        path = self.folder / name
-        until(lambda: path.exists() and path.read_text().endswith("\n"))
-        return path.read_text().strip()
-
-
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
-
-
-def alive(pid: str) -> bool:
-    """Tell whether a process runs; one that has ended and waits for its parent does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+from cohortflow.core import processes, supervise
+from cohortflow.core.records import _ERROR_LINE
+from core.supervised import STUBBORN, Bench, alive, until
+from engines.absent import absent
 
 
 @pytest.fixture
@@ -256,7 +201,7 @@ def test_options_set_the_limits_by_hand(bench: Bench) -> None:
     ("text", "seconds"), [("60", 60.0), ("0.5", 0.5), ("", None), ("x", None), ("inf", None)]
 )
 def test_limits_come_by_environment(text: str, seconds: float | None) -> None:
-    limit = supervise.limits({"COHORTFLOW_TIME": text, "COHORTFLOW_MEMORY": text})
+    limit = supervise.Limits({"COHORTFLOW_TIME": text, "COHORTFLOW_MEMORY": text})
     assert limit.seconds == seconds
     assert limit.memory == (None if seconds is None else int(seconds))
     assert limit.grace == 30
@@ -266,8 +211,112 @@ def test_descendants_are_all_generations(bench: Bench) -> None:
     script = "bash -c 'sleep 60 & echo $$ $! > pids; wait' & wait"
     process = bench.shell(script)
     pids = {int(pid) for pid in bench.wait_for("pids").split()}
-    assert pids <= set(supervise.descendants(process.pid))
-    assert os.getpid() not in supervise.descendants(process.pid)
+    assert pids <= set(processes.descendants(process.pid))
+    assert os.getpid() not in processes.descendants(process.pid)
     process.terminate()
     process.wait()
-    assert list(supervise.descendants(process.pid)) == []
+    assert processes.descendants(process.pid) == []
+
+
+def test_the_family_is_found_without_a_look_at_every_process(bench: Bench) -> None:
+    """What a thread started is found, too: the kernel lists it with that thread."""
+    started, done = threading.Event(), threading.Event()
+
+    def start() -> None:
+        process = bench.shell("sleep 60 & echo $$ $! > pids; wait")
+        started.set()
+        done.wait()
+        process.terminate()
+        process.wait()
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    try:
+        assert started.wait(20)
+        pids = {int(pid) for pid in bench.wait_for("pids").split()}
+        assert pids <= set(processes.family())
+        assert os.getpid() not in processes.family()
+    finally:
+        done.set()
+        thread.join()
+    assert not pids & set(processes.family())
+
+
+def test_the_step_ends_with_its_engine(bench: Bench) -> None:
+    tool = f"{sys.executable} {bench.tool} bash -c 'echo $$ > pid; exec sleep 60' & wait"
+    engine = subprocess.Popen(
+        ["bash", "-c", f"export COHORTFLOW_ENGINE=$$; {tool}"],
+        cwd=bench.folder,
+        env=bench.environment,
+        stdout=subprocess.PIPE,
+    )
+    pid = bench.wait_for("pid")
+    engine.kill()
+    engine.wait()
+    until(lambda: bench.record()["exit"] == 143)
+    assert bench.record()["reason"] == "engine"
+    assert not alive(pid)
+
+
+@pytest.mark.parametrize("engine", ["another", "none"])
+def test_a_number_that_is_not_the_engines_here_is_not_watched(bench: Bench, engine: str) -> None:
+    """In a container the engine is out of sight, and its number may be another process's."""
+    other = subprocess.Popen(["sleep", "0.3"])
+    number = str(other.pid) if engine == "another" else "4194305"
+    process = bench.shell("sleep 1.5; exit 5", limits={"COHORTFLOW_ENGINE": number})
+    other.wait()
+    assert process.wait() == 5
+
+
+def test_the_mask_of_new_files_is_the_users(bench: Bench) -> None:
+    limits = {"COHORTFLOW_UMASK": "0007"}
+    assert bench.shell("umask > mask; touch made", limits=limits).wait() == 0
+    assert bench.wait_for("mask") == "0007"
+    for name in ("made", supervise.RECORD):
+        assert (bench.folder / name).stat().st_mode & 0o777 == 0o660
+
+
+@pytest.mark.parametrize("mask", ["", "rwx", "9"])
+def test_without_a_mask_there_is_the_callers(bench: Bench, mask: str) -> None:
+    process = bench.shell("umask > mask", limits={"COHORTFLOW_UMASK": mask}, umask=0o027)
+    assert process.wait() == 0
+    assert bench.wait_for("mask") == "0027"
+
+
+def test_a_refused_task_says_what_the_scheduler_said(bench: Bench) -> None:
+    words = "sbatch: error: Batch job submission failed:\n  Invalid account\n"
+    limits = {"COHORTFLOW_REFUSED": words}
+    process = bench.shell("echo ran > ran", limits=limits, stderr=subprocess.PIPE, text=True)
+    _, said = process.communicate()
+    assert process.returncode == 78
+    assert said == (
+        "ERROR CONFIG sub-01 sbatch: error: Batch job submission failed: Invalid account: "
+        "ask for less, or correct the queue, account or limits of the profile\n"
+    )
+    line = _ERROR_LINE.search(said)
+    assert line is not None
+    assert line[3].rpartition(": ")[0].endswith("failed: Invalid account")
+    assert not (bench.folder / "ran").exists()
+    record = bench.record()
+    assert (record["exit"], record["reason"], record["unit"]) == (78, "refused", "sub-01")
+
+
+def test_as_the_first_process_of_a_container_it_gets_signals(bench: Bench) -> None:
+    """The kernel drops those that such a process does not expect."""
+    apart = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    probe = subprocess.run([*apart, "true"], check=False, capture_output=True, text=True)
+    if probe.returncode:
+        absent(f"no process namespaces here: {probe.stderr.strip()}")
+    command = [sys.executable, str(bench.tool), "bash", "-c", STUBBORN + "sleep 60"]
+    outside = subprocess.Popen(
+        [*apart, "--kill-child", *command],
+        cwd=bench.folder,
+        env={**bench.environment, "COHORTFLOW_GRACE": "0.5", "COHORTFLOW_ENGINE": "2"},
+    )
+    bench.wait_for("stubborn")
+    (first,) = [p for p in processes.family() if processes.parent(p) == outside.pid]
+    os.kill(first, signal.SIGTERM)
+    assert outside.wait() == 143
+    record = bench.record()
+    assert (record["exit"], record["reason"], record["signal"]) == (143, "signal", "SIGTERM")
+    assert not alive(str(first))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -17,8 +18,20 @@ from cohortflow import cli
     epilog="\b\nExample:\n  cohortflow doctor --json",
 )
 @cli.json_option
+@click.option(
+    "--image-prefix",
+    default="localhost",
+    show_default=True,
+    metavar="NAME",
+    help="What the names of images begin with, as in a run.",
+)
+@click.option(
+    "--image-folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of images, as in a run; .images in the checkout when left out.",
+)
 @cli.front_errors
-def command(as_json: bool) -> None:
+def command(as_json: bool, image_prefix: str, image_folder: Path | None) -> None:
     """Show what is installed, what is missing, and what to do about it.
 
     Exits 0 when nothing that a run needs is missing, else 1.
@@ -27,7 +40,8 @@ def command(as_json: bool) -> None:
 
     from cohortflow.core import doctor
 
-    findings = doctor.findings()
+    folder = image_folder.absolute() if image_folder else None
+    findings = doctor.findings(doctor.this_machine(None, image_prefix, folder))
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

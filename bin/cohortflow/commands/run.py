@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -29,6 +30,11 @@ from cohortflow.commands import show, study
 )
 @click.option(
     "--profile", default="", metavar="NAMES", help="Nextflow profiles, separated by commas."
+)
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A site's own configuration of Nextflow: queue, account, limits.",
 )
 @click.option(
     "--work-dir", type=study.OUTPUT, help="Folder of intermediate files; inside OUT when left out."

@@ -92,6 +92,7 @@ def request(**given: Any) -> Any:  # noqa: ANN401 - Click's own values
         ),
         parameters=dict(cli.pair(text) for text in given["given"]),
         profile=given.get("profile", ""),
+        config=given.get("config"),
         jobs=given.get("jobs"),
         work=given.get("work_dir"),
         wait=given.get("wait", False),

@@ -21,7 +21,9 @@ from typing import Literal
 from rich.table import Table
 from rich.text import Text
 
+from cohortflow.core import images
 from cohortflow.core.needs import ENGINES, LANES, SETUP, Need
+from cohortflow.core.outcome import Failure
 
 Status = Literal["ok", "missing", "optional"]
 
@@ -40,11 +42,17 @@ class Machine:
         Environment variables.
     folder : Path
         Where results will be written; its file system's free space is shown.
+    image_prefix : str
+        What the names of images begin with, as ``--image_prefix`` of a run.
+    image_folder : Path, optional
+        Folder of Charliecloud's and Apptainer's images, as ``--image_folder`` of a run.
     """
 
     prefix: Path
     environ: Mapping[str, str]
     folder: Path
+    image_prefix: str = images.PREFIX
+    image_folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -75,15 +83,24 @@ class Finding:
     needed_by: str
 
 
-def this_machine(folder: Path | None = None) -> Machine:
+def this_machine(
+    folder: Path | None = None,
+    image_prefix: str = images.PREFIX,
+    image_folder: Path | None = None,
+) -> Machine:
     """Describe the machine that this process runs on.
 
     Parameters
     ----------
     folder : Path, optional
         Where results will be written; the current folder when left out.
+    image_prefix : str
+        What the names of images begin with.
+    image_folder : Path, optional
+        Folder of images; that of the checkout when left out.
     """
-    return Machine(Path(sys.prefix), dict(os.environ), folder or Path.cwd())
+    here = folder or Path.cwd()
+    return Machine(Path(sys.prefix), dict(os.environ), here, image_prefix, image_folder)
 
 
 def findings(machine: Machine | None = None) -> list[Finding]:
@@ -103,6 +120,8 @@ def findings(machine: Machine | None = None) -> list[Finding]:
     found = [python(), package(), java(machine), nextflow(machine)]
     for user, needs in (LANES | ENGINES).items():
         found += [check(need, user, machine) for need in needs]
+        if user == "containers":
+            found += lane_images(found, machine)
     return [*found, free_memory(), free_disk(machine.folder), network(machine.environ)]
 
 
@@ -141,9 +160,46 @@ def check(need: Need, user: str, machine: Machine) -> Finding:
         where, version = _package(need)
     else:
         where, version = _program(need.target, machine)
-    if where:
-        return Finding(need.name, "ok", version, where, "", user)
-    return Finding(need.name, "missing" if need.required else "optional", "", "", need.remedy, user)
+    absent: Status = "missing" if need.required else "optional"
+    if not where:
+        return Finding(need.name, absent, "", "", need.remedy, user)
+    if need.answers and (complaint := _complaint([where, *need.answers], machine)):
+        remedy = f"{where} is of no use here ({complaint}): repair it, or use another profile"
+        return Finding(need.name, absent, version, where, remedy, user)
+    return Finding(need.name, "ok", version, where, "", user)
+
+
+def lane_images(found: list[Finding], machine: Machine) -> list[Finding]:
+    """Report each lane's image for every container runtime that is there.
+
+    Parameters
+    ----------
+    found : list of Finding
+        What is known of the runtimes.
+    machine : Machine
+        Where to look.
+    """
+    ready = {finding.name.lower(): finding.name for finding in found if finding.status == "ok"}
+    try:
+        return [
+            lane_image(runtime, ready[runtime], lane, machine)
+            for runtime in images.RUNTIMES
+            if runtime in ready
+            for lane in images.lanes()
+        ]
+    except Failure as failure:
+        remedy = f"{failure.message}: {failure.remedy}"
+        return [Finding("images", "optional", "", "", remedy, "containers")]
+
+
+def lane_image(runtime: images.Runtime, title: str, lane: str, machine: Machine) -> Finding:
+    """Report the image that a run of a lane would use, and whether it is there."""
+    name, tag = f"{lane} image, {title}", images.tag(lane)
+    image = images.reference(runtime, lane, machine.image_prefix, machine.image_folder)
+    if images.present(runtime, image, _environ(machine)):
+        return Finding(name, "ok", tag, image, "", "containers")
+    remedy = f"{image} is not here: {images.remedy(runtime)}"
+    return Finding(name, "optional", tag, "", remedy, "containers")
 
 
 def java(machine: Machine) -> Finding:
@@ -262,22 +318,38 @@ def _program(target: str, machine: Machine) -> tuple[str, str]:
 
 def _version_of(command: list[str], machine: Machine) -> str:
     """Return the first number with a dot that a command prints, or nothing."""
-    environ = {**machine.environ, "PATH": search_path(machine)}
+    match = re.search(r"\d+(?:\.\d+)+", _output(command, machine)[1])
+    return match[0] if match else ""
+
+
+def _complaint(command: list[str], machine: Machine) -> str:
+    """Return the last line of a command that fails, or nothing."""
+    status, text = _output(command, machine)
+    return ([line for line in text.splitlines() if line] or ["it fails"])[-1] if status else ""
+
+
+def _output(command: list[str], machine: Machine) -> tuple[int, str]:
+    """Return the exit status of a command, and what it printed."""
     try:
         result = subprocess.run(
             command,
             capture_output=True,
             check=False,
-            env=environ,
+            env=_environ(machine),
             errors="replace",
             stdin=subprocess.DEVNULL,
             text=True,
             timeout=60,
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    match = re.search(r"\d+(?:\.\d+)+", result.stdout + result.stderr)
-    return match[0] if match else ""
+    except OSError as error:
+        return 1, str(error)
+    except subprocess.TimeoutExpired:
+        return 1, "no answer within a minute"
+    return result.returncode, result.stdout + result.stderr
+
+
+def _environ(machine: Machine) -> dict[str, str]:
+    return {**machine.environ, "PATH": search_path(machine)}
 
 
 def _at_least(version: str, least: tuple[int, ...]) -> bool:

@@ -26,6 +26,8 @@ class Need:
         Whether a run fails without it.
     distribution : str
         Name on the package index where it differs from `target`.
+    answers : tuple of str
+        Arguments that the program must succeed with to be of use: a client alone is none.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Need:
     remedy: str = SETUP
     required: bool = True
     distribution: str = ""
+    answers: tuple[str, ...] = ()
 
 
 # A new lane adds one entry.
@@ -51,11 +54,19 @@ LANES: dict[str, tuple[Need, ...]] = {
 
 ENGINES: dict[str, tuple[Need, ...]] = {
     "containers": tuple(
-        Need(name, "program", target, f"install {name} to run with -profile {profile}", False)
-        for name, target, profile in (
-            ("Podman", "podman", "podman"),
-            ("Docker", "docker", "docker"),
-            ("Apptainer", "apptainer", "apptainer"),
+        Need(
+            name,
+            "program",
+            target,
+            f"install {name} to run with -profile {name.lower()}",
+            required=False,
+            answers=answers,
+        )
+        for name, target, answers in (
+            ("Podman", "podman", ("info",)),
+            ("Docker", "docker", ("version",)),
+            ("Charliecloud", "ch-run", ("--version",)),
+            ("Apptainer", "apptainer", ("--version",)),
         )
     ),
     "schedulers": (

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,12 @@ from cohortflow.core.outcome import Category
 from cohortflow.core.supervise import RECORD
 
 _ERROR_LINE = re.compile(r"^ERROR ([A-Z_]+) (\S+) (.*)$", re.MULTILINE)
+# What a container engine or a shell says when it cannot start something.
+_NOT_STARTED = {125, 126, 127}
+_EXPORT = re.compile(r"^ *export COHORTFLOW_([A-Z]+)='([^']*)'$", re.MULTILINE)
 _TAIL_LINES = 40
 _TAIL_BYTES = 64 * 1024
-_HEAD_STEPS = {"plan", "report", "discover"}
+_HEAD_STEPS = {"sweep", "probe", "discover", "plan", "report"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def collect(work: Path, run: str, since: float) -> Iterator[TaskRecord]:
         POSIX time of the run's start: older folders are not read.
     """
     for folder in _task_folders(work, since):
-        value = _supervised(folder)
+        value = _supervised(folder) or _unsupervised(folder)
         if value is not None and value.get("run") == run and value.get("step") not in _HEAD_STEPS:
             yield _task_record(folder, value)
 
@@ -89,6 +92,40 @@ def _supervised(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _unsupervised(folder: Path) -> dict[str, Any] | None:
+    """Describe a task that began, or ended, before its supervisor did, by Nextflow's own files."""
+    try:
+        began = (folder / ".command.run").stat().st_mtime
+        text = (folder / ".command.run").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    status = _status(folder)
+    if status is None and not (folder / ".command.begin").exists():
+        return None  # it never began: it waits, or its run was stopped
+    said = dict(_EXPORT.findall(text))
+    try:
+        return {
+            "run": said["RUN"],
+            "unit": said["UNIT"],
+            "step": said["STEP"].rpartition(":")[2].partition("_")[2].lower(),
+            "attempt": int(said["ATTEMPT"]),
+            "exit": status,
+            "reason": "start" if status else "",
+            "started": datetime.fromtimestamp(began, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "seconds": 0.0,
+            "peak_memory_bytes": 0,
+        }
+    except (KeyError, ValueError):
+        return None
+
+
+def _status(folder: Path) -> int | None:
+    try:
+        return int((folder / ".exitcode").read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _task_record(folder: Path, value: dict[str, Any]) -> TaskRecord:
@@ -120,6 +157,8 @@ def _category(value: dict[str, Any], log: str) -> Category | None:
         return Category.INTERRUPTED
     if value.get("reason") in {"time", "budget"}:
         return Category.TIMEOUT
+    if value.get("reason") == "start" and value["exit"] in _NOT_STARTED:
+        return Category.CONFIG
     said = any(m[1] == Category.OUT_OF_MEMORY for m in _ERROR_LINE.finditer(log))
     by_memory = value.get("reason") == "memory" or (said and value["exit"] == 137)
     return outcome.category_of(value["exit"], out_of_memory=by_memory)
@@ -143,9 +182,11 @@ def _explained(
         )
     if category is Category.TIMEOUT:
         return f"ended after {value['seconds']:.0f} s, its limit", policy.remedy
+    words = next((t for t in reversed(log.splitlines()) if t.strip()), "no output").strip()[:200]
+    if category is Category.CONFIG:
+        return f"the step could not be started: {words}", policy.remedy
     if category is Category.SOFTWARE:
-        words = next((t for t in reversed(log.splitlines()) if t.strip()), "no output")
-        return f"exit status {value['exit']}: {words.strip()[:200]}", policy.remedy
+        return f"exit status {value['exit']}: {words}", policy.remedy
     return policy.meaning, policy.remedy
 
 
@@ -193,11 +234,20 @@ def save_all(
         In the order of their start.
     """
     found = sorted(collect(work, run, since), key=lambda r: (r.started, r.unit, r.step, r.attempt))
-    if ended:
-        found = _without_output(found, work)
+    found = _without_output(found, work) if ended else [_stopped(record) for record in found]
     text = "".join(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in found)
     save.write_text(layout.run_folder(out, run) / "records.jsonl", text)
     return found
+
+
+def _stopped(record: TaskRecord) -> TaskRecord:
+    """Say of a step without a status that it was interrupted: its run did not end by itself."""
+    if record.category is not Category.LOST or record.exit is not None:
+        return record
+    policy = outcome.OUTCOMES[Category.INTERRUPTED]
+    return replace(
+        record, category=Category.INTERRUPTED, message=policy.meaning, remedy=policy.remedy
+    )
 
 
 def _without_output(found: list[TaskRecord], work: Path) -> list[TaskRecord]:

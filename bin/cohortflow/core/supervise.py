@@ -1,81 +1,99 @@
 """The supervisor: runs one step, ends it with all its descendants, and records what happened.
 
-It imports little and knows nothing of the package, because it starts once for every task.
+It starts once for every task, so it must load fast: it has no data classes, loads ``json`` only
+for rare cases, and takes two modules below public ones. ``signal`` would take 5 ms (its
+enumerations), ``ctypes`` 4 ms, ``dataclasses`` 17 ms and ``json`` 8 ms; all the supervisor takes
+is 12 ms.
+
 Limits and names come by environment, so that they are not part of Nextflow's task hash:
 ``COHORTFLOW_RUN``, ``COHORTFLOW_UNIT``, ``COHORTFLOW_STEP``, ``COHORTFLOW_ATTEMPT``,
 ``COHORTFLOW_TIME`` (seconds of this step), ``COHORTFLOW_BUDGET`` (seconds of the unit, over its
-steps), ``COHORTFLOW_MEMORY`` (bytes), ``COHORTFLOW_GRACE`` (seconds between SIGTERM and SIGKILL)
-and ``COHORTFLOW_ENGINE`` (process id of a Nextflow on this machine: the step ends with it).
+steps), ``COHORTFLOW_MEMORY`` (bytes), ``COHORTFLOW_GRACE`` (seconds between SIGTERM and SIGKILL),
+``COHORTFLOW_ENGINE`` (process id of a Nextflow above this process: the step ends with it),
+``COHORTFLOW_UMASK`` (octal; a container does not know the user's) and ``COHORTFLOW_REFUSED``
+(what a scheduler said that refused the task: the step is not started).
 """
 
 from __future__ import annotations
 
-import ctypes
-import json
 import os
 import resource
-import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+
+from cohortflow.core import memory, processes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Mapping, Sequence
+else:
+    import _signal as signal
 
 RECORD = ".supervise.json"
 GRACE = 30.0
+REFUSED = 78
 TIMEOUT = 124
 KILLED = 137
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 _INTERVAL = 1.0
 _PR_SET_CHILD_SUBREAPER = 36
-_ENDING = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2}
+_ENDING: dict[int, str] = {
+    signal.SIGTERM: "SIGTERM",
+    signal.SIGINT: "SIGINT",
+    signal.SIGHUP: "SIGHUP",
+    signal.SIGUSR2: "SIGUSR2",
+}
+_REMEDY = "ask for less, or correct the queue, account or limits of the profile"
 
 
-@dataclass
 class Record:
     """What the supervisor writes into the task's folder, at the start and at the end.
 
     ``spent`` holds the seconds of this step and of those that its inputs come from.
     """
 
-    schema_version: int
-    run: str
-    unit: str
-    step: str
-    attempt: int
-    started: str
-    exit: int | None = None
-    reason: str = ""
-    seconds: float = 0.0
-    peak_memory_bytes: int = 0
-    signal: str = ""
-    spent: dict[str, float] = field(default_factory=dict)
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        process = environment.get("COHORTFLOW_STEP", "")
+        self.schema_version = 1
+        self.run = environment.get("COHORTFLOW_RUN", "")
+        self.unit = environment.get("COHORTFLOW_UNIT", "")
+        self.step = process.rpartition(":")[2].partition("_")[2].lower()
+        self.attempt = int(_number(environment.get("COHORTFLOW_ATTEMPT")) or 1)
+        self.started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.exit: int | None = None
+        self.reason = ""
+        self.seconds = 0.0
+        self.peak_memory_bytes = 0
+        self.signal = ""
+        self.spent: dict[str, float] = {}
+
+    def save(self, folder: str) -> None:
+        """Replace the record; a full disk must not change how the step ended."""
+        path = os.path.join(folder, RECORD)  # noqa: PTH118 - pathlib costs start-up time
+        try:
+            with open(f"{path}.new", "w", encoding="utf-8") as file:  # noqa: PTH123
+                file.write(_json(vars(self)))
+            os.replace(f"{path}.new", path)  # noqa: PTH105
+        except OSError as error:
+            _say(f"core-supervise: {path}: {error.strerror}")
 
 
-@dataclass(frozen=True)
 class Limits:
-    """Seconds and bytes a step, and seconds a unit may use; None is unlimited."""
+    """Seconds and bytes a step, and seconds a unit may use, as an environment says.
 
-    seconds: float | None
-    memory: int | None
-    grace: float = GRACE
-    budget: float | None = None
-    engine: int | None = None
+    What is absent or not a number is None: unlimited.
+    """
 
-
-def limits(environment: Mapping[str, str]) -> Limits:
-    """Read the limits from an environment; what is absent or not a number is unlimited."""
-    seconds = _number(environment.get("COHORTFLOW_TIME"))
-    memory = _number(environment.get("COHORTFLOW_MEMORY"))
-    grace = _number(environment.get("COHORTFLOW_GRACE"))
-    budget = _number(environment.get("COHORTFLOW_BUDGET"))
-    engine = _number(environment.get("COHORTFLOW_ENGINE"))
-    return Limits(
-        seconds,
-        int(memory) if memory else None,
-        GRACE if grace is None else grace,
-        budget or None,
-        int(engine) if engine else None,
-    )
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        bytes_ = _number(environment.get("COHORTFLOW_MEMORY"))
+        grace = _number(environment.get("COHORTFLOW_GRACE"))
+        engine = _number(environment.get("COHORTFLOW_ENGINE"))
+        self.seconds = _number(environment.get("COHORTFLOW_TIME"))
+        self.budget = _number(environment.get("COHORTFLOW_BUDGET")) or None
+        self.memory = int(bytes_) if bytes_ else None
+        self.grace = GRACE if grace is None else grace
+        self.engine = int(engine) if engine else None
 
 
 def run(command: Sequence[str], environment: Mapping[str, str], folder: str) -> int:
@@ -94,80 +112,138 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: str) -> 
     int
         The command's exit status; 124 after its time limit, 137 after its memory limit, 128 + n
         when signal n ended it or the supervisor; 126 or 127, as a shell says, when it could not
-        be started.
+        be started; 78 when the scheduler refused the task.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    waited = _ENDING | {signal.SIGCHLD}
+    _set_umask(environment.get("COHORTFLOW_UMASK", ""))
+    record = Record(environment)
+    refusal = environment.get("COHORTFLOW_REFUSED")
+    if refusal:
+        return _refused(refusal, record, folder)
+    _adopt_orphans()
+    _receive_signals()
+    record.spent = spent_before(folder)
+    record.save(folder)
+    begin = time.monotonic()
+    try:
+        child = _start(command, environment)
+    except OSError as error:
+        _say(f"core-supervise: {command[0]}: {error.strerror}")
+        record.exit = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+    else:
+        record.exit = _watch(child, Limits(environment), record, begin, folder)
+        record.seconds = round(time.monotonic() - begin, 3)
+        record.spent[record.step] = record.seconds
+    record.save(folder)
+    return record.exit
+
+
+def _set_umask(octal: str) -> None:
+    try:
+        os.umask(int(octal, 8) & 0o777)
+    except ValueError:  # none was given
+        return
+
+
+def _refused(refusal: str, record: Record, folder: str) -> int:
+    """Say what the scheduler said, and record it."""
+    from cohortflow.core.outcome import Category, Failure
+
+    failure = Failure(Category.CONFIG, " ".join(refusal.split()), _REMEDY)
+    _say(failure.line(record.unit))
+    record.exit, record.reason = REFUSED, "refused"
+    record.save(folder)
+    return REFUSED
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of each descendant whose own parent ends, so that none escapes."""
+    try:
+        import _ctypes
+
+        # None is this program itself.
+        prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
+        _ctypes.call_function(prctl, (_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+    except (ImportError, AttributeError):  # a Python that has them elsewhere
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _receive_signals() -> None:
+    """Keep signals until they are asked for; the first process of a container gets them, too."""
+    waited = {*_ENDING, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, waited)
     # An ignored SIGCHLD would be reaped unseen, and an ignored TERM never delivered.
     for number in waited:
         signal.signal(number, signal.SIG_DFL)
-    record = _record(environment)
-    record.spent = spent_before(folder)
-    _write(record, folder)
-    begin = time.monotonic()
-    try:
-        child = os.posix_spawnp(
-            command[0],
-            list(command),
-            dict(environment),
-            setsigmask=[],
-            setsigdef=[*_ENDING, signal.SIGPIPE],
-        )
-    except OSError as error:
-        os.write(2, f"core-supervise: {command[0]}: {error.strerror}\n".encode())
-        record.exit = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
-        _write(record, folder)
-        return record.exit
-    status = _watch(child, limits(environment), record, begin, folder)
-    record.exit = status
-    record.seconds = round(time.monotonic() - begin, 3)
-    record.spent[record.step] = record.seconds
-    _write(record, folder)
-    return status
+
+
+def _start(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    return os.posix_spawnp(
+        command[0],
+        list(command),
+        dict(environment),
+        setsigmask=[],
+        setsigdef=[*_ENDING, signal.SIGPIPE],
+    )
 
 
 def _watch(child: int, limit: Limits, record: Record, begin: float, folder: str) -> int:
     """Wait for the child within its limits; return the exit status to report."""
     seconds, reason = _time_left(limit, record)
-    engine = _started(limit.engine)
+    # Inside a container the engine is out of sight; another process may have its number there.
+    engine = limit.engine if limit.engine and processes.is_above(limit.engine) else None
+    engine_started = processes.started(engine) if engine else None
+    kills = memory.kills()
     sampled = begin
     while (status := _reap(child)) is None:
         left = _INTERVAL
         if seconds is not None:
             left = min(left, max(begin + seconds - time.monotonic(), 0))
-        info = signal.sigtimedwait(_ENDING | {signal.SIGCHLD}, left)
+        info = signal.sigtimedwait({*_ENDING, signal.SIGCHLD}, left)
         if info is not None and info.si_signo in _ENDING:
-            number = signal.Signals(info.si_signo)
-            return _interrupted(record, folder, "signal", number, limit.grace)
+            return _interrupted(record, folder, "signal", info.si_signo, limit.grace)
         if seconds is not None and time.monotonic() - begin >= seconds:
             record.reason = reason
-            end_all(limit.grace)
+            processes.end_all(limit.grace)
             return TIMEOUT
         if time.monotonic() - sampled < _INTERVAL / 2:
             continue  # many short children must not cost a look at all processes each
         sampled = time.monotonic()
-        if engine is not None and _started(limit.engine) != engine:
+        if engine and processes.started(engine) != engine_started:
             return _interrupted(record, folder, "engine", signal.SIGTERM, limit.grace)
-        record.peak_memory_bytes = max(record.peak_memory_bytes, memory_used())
-        if limit.memory is not None and _exceeds(limit.memory):
-            record.reason = "memory"
-            _leave_evidence(folder)
-            end_all(0)
-            return KILLED
-    end_all(limit.grace)  # what the step left in the background
+        used = memory.used()
+        record.peak_memory_bytes = max(record.peak_memory_bytes, used)
+        # The exact sum is dear, so it is taken only when the rough one exceeds the limit.
+        if limit.memory and used > limit.memory and memory.used_exactly() > limit.memory:
+            return _out_of_memory(record, folder, 0)
+    processes.end_all(limit.grace)  # what the step left in the background
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     record.peak_memory_bytes = max(record.peak_memory_bytes, largest)
+    # Below its engine a step shares its control group with others: there the kernel ended this
+    # one only if its status says so. In a container or a job of its own any failure follows.
+    if (status == KILLED or (status and not engine)) and memory.kills() > kills:
+        return _out_of_memory(record, folder, limit.grace)
     return status
 
 
-def _interrupted(
-    record: Record, folder: str, reason: str, number: signal.Signals, grace: float
-) -> int:
-    record.reason, record.signal = reason, number.name
-    _write(record, folder)  # now: who reads the record may not wait for the end
-    end_all(grace)
+def _interrupted(record: Record, folder: str, reason: str, number: int, grace: float) -> int:
+    record.reason, record.signal = reason, _ENDING[number]
+    record.save(folder)  # now: who reads the record may not wait for the end
+    processes.end_all(grace)
     return 128 + number
+
+
+def _out_of_memory(record: Record, folder: str, grace: float) -> int:
+    """End the step, and make the file that tells Nextflow's retry rule why, as podman does."""
+    record.reason = "memory"
+    try:
+        with open(os.path.join(folder, "oom"), "w"):  # noqa: PTH118, PTH123
+            pass
+    except OSError as error:
+        _say(f"core-supervise: {folder}/oom: {error.strerror}")
+    processes.end_all(grace)
+    return KILLED
 
 
 def _time_left(limit: Limits, record: Record) -> tuple[float | None, str]:
@@ -175,14 +251,23 @@ def _time_left(limit: Limits, record: Record) -> tuple[float | None, str]:
     if limit.budget is None:
         return limit.seconds, "time"
     left = max(limit.budget - sum(record.spent.values()), 0)
-    return (
-        (left, "budget")
-        if limit.seconds is None or left < limit.seconds
-        else (
-            limit.seconds,
-            "time",
-        )
-    )
+    if limit.seconds is None or left < limit.seconds:
+        return left, "budget"
+    return limit.seconds, "time"
+
+
+def _reap(child: int) -> int | None:
+    """Collect ended processes; return the child's exit status once it has ended."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return 1
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            return 128 - code if code < 0 else code
+        if pid == 0:
+            return None
 
 
 def spent_before(folder: str) -> dict[str, float]:
@@ -208,149 +293,36 @@ def spent_before(folder: str) -> dict[str, float]:
         beside = os.path.join(os.path.dirname(os.path.realpath(link)), RECORD)  # noqa: PTH118, PTH120
         try:
             with open(beside, encoding="utf-8") as file:  # noqa: PTH123
-                before = json.load(file)["spent"]
-            spent.update({str(step): float(seconds) for step, seconds in before.items()})
+                spent.update(_spent(file.read()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return spent
 
 
-def _started(pid: int | None) -> int | None:
-    """Return when a process started, in clock ticks since boot; None when it is not there."""
-    if pid is None:
-        return None
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
-            return int(file.read().rpartition(b")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
-        return None
+def _spent(record: str) -> dict[str, float]:
+    """Read the seconds of each step from a record; from one that is not plain, with `json`."""
+    inside = record.partition('"spent": {')[2].partition("}")[0]
+    pairs = [pair.split(": ") for pair in inside.split(", ")]
+    if "\\" in inside or any(len(pair) != 2 for pair in pairs):
+        import json
+
+        pairs = json.loads(record)["spent"].items()
+    return {str(step).strip('"'): float(seconds) for step, seconds in pairs}
 
 
-def _leave_evidence(folder: str) -> None:
-    """Make the file that tells Nextflow's retry rule that memory ended the step, as podman does."""
-    try:
-        with open(os.path.join(folder, "oom"), "w"):  # noqa: PTH118, PTH123
-            pass
-    except OSError as error:
-        os.write(2, f"core-supervise: {folder}/oom: {error.strerror}\n".encode())
+def _json(value: object) -> str:
+    """Write a value as JSON; a text that is not plain, with `json` itself."""
+    if value is None:
+        return "null"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_json(key)}: {_json(one)}" for key, one in value.items()) + "}"
+    if not isinstance(value, str):
+        return repr(value)
+    if value.isascii() and value.isprintable() and '"' not in value and "\\" not in value:
+        return f'"{value}"'
+    import json
 
-
-def _reap(child: int) -> int | None:
-    """Collect ended processes; return the child's exit status once it has ended."""
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return 1
-        if pid == child:
-            code = os.waitstatus_to_exitcode(status)
-            return 128 - code if code < 0 else code
-        if pid == 0:
-            return None
-
-
-def end_all(grace: float) -> None:
-    """End all descendants: SIGTERM, `grace` seconds, then SIGKILL until none is left."""
-    if grace > 0:
-        _signal_all(signal.SIGTERM)
-    deadline = time.monotonic() + grace
-    while _drain():
-        if time.monotonic() >= deadline:
-            _signal_all(signal.SIGKILL)
-        signal.sigtimedwait({signal.SIGCHLD}, 0.05)
-
-
-def _drain() -> bool:
-    """Collect ended children; return whether any process is left."""
-    while True:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return False
-        if pid == 0:
-            return True
-
-
-def _signal_all(number: int) -> None:
-    for pid in descendants(os.getpid()):
-        try:
-            os.kill(pid, number)
-        except (ProcessLookupError, PermissionError):
-            continue
-
-
-def descendants(root: int) -> Iterator[int]:
-    """Yield the process ids below one, as /proc shows them now."""
-    children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib costs start-up time
-        if name.isdigit():
-            parent = _parent(int(name))
-            if parent is not None:
-                children.setdefault(parent, []).append(int(name))
-    pending = children.get(root, [])
-    while pending:
-        pid = pending.pop()
-        yield pid
-        pending.extend(children.get(pid, []))
-
-
-def _parent(pid: int) -> int | None:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
-            return int(file.read().rpartition(b")")[2].split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def memory_used() -> int:
-    """Return the resident memory of all descendants, in bytes (shared pages count each time)."""
-    total = 0
-    for pid in descendants(os.getpid()):
-        try:
-            with open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123
-                total += int(file.read().split()[1])
-        except (OSError, ValueError, IndexError):
-            continue
-    return total * os.sysconf("SC_PAGESIZE")
-
-
-def _exceeds(limit: int) -> bool:
-    """Tell whether the descendants use more than a limit, each shared page counted once.
-
-    The exact sum is dear, so it is taken only when the rough one exceeds the limit.
-    """
-    if memory_used() <= limit:
-        return False
-    total = 0
-    for pid in descendants(os.getpid()):
-        try:
-            with open(f"/proc/{pid}/smaps_rollup", "rb") as file:  # noqa: PTH123
-                total += sum(int(r.split()[1]) for r in file if r.startswith(b"Pss:"))
-        except (OSError, ValueError, IndexError):
-            continue
-    return total * 1024 > limit
-
-
-def _record(environment: Mapping[str, str]) -> Record:
-    return Record(
-        schema_version=1,
-        run=environment.get("COHORTFLOW_RUN", ""),
-        unit=environment.get("COHORTFLOW_UNIT", ""),
-        step=environment.get("COHORTFLOW_STEP", "").rpartition(":")[2].partition("_")[2].lower(),
-        attempt=int(_number(environment.get("COHORTFLOW_ATTEMPT")) or 1),
-        started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    )
-
-
-def _write(record: Record, folder: str) -> None:
-    """Replace the record; a full disk must not change how the step ended."""
-    path = os.path.join(folder, RECORD)  # noqa: PTH118
-    try:
-        with open(f"{path}.new", "w", encoding="utf-8") as file:  # noqa: PTH123
-            json.dump(asdict(record), file)
-        os.replace(f"{path}.new", path)  # noqa: PTH105
-    except OSError as error:
-        os.write(2, f"core-supervise: {path}: {error.strerror}\n".encode())
+    return json.dumps(value)
 
 
 def _number(text: str | None) -> float | None:
@@ -359,3 +331,11 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         return None
     return value if value is not None and abs(value) < float("inf") else None
+
+
+def _say(line: str) -> None:
+    """Print a line on standard error, whatever its encoding is, closed or not."""
+    try:
+        os.write(2, f"{line}\n".encode(errors="backslashreplace"))
+    except OSError:
+        return

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from cohortflow.core import layout, plan, records
+from cohortflow.core import sweep as core_sweep
 from cohortflow.core.supervise import GRACE
 from cohortflow.front import engine, leftovers, notes, space
 from cohortflow.front.progress import Progress
@@ -107,6 +108,8 @@ def drive(
     finally:  # whatever happened here, nothing is left that holds the output
         _end_engine(process)
         _end_steps(shared.run, stop)
+        if stop.received or process.returncode not in {0, 1}:
+            _sweep(shared.out, [shared.run], say)
     ended = not stop.received and process.returncode in {0, 1}
     found = records.save_all(shared.out, shared.run, task.work, began, ended=ended)
     identities = {d.unit.id: plan.identity(d.unit, shared) for d in task.decisions if d.steps}
@@ -176,12 +179,20 @@ def _end_steps(run: str, stop: Stop) -> None:
 
 
 def sweep(out: Path, say: Callable[[str], Any]) -> None:
-    """End what earlier runs of this output left running on this machine; we hold its lock."""
+    """End what earlier runs of this output left running; we hold its lock."""
     folder = layout.hidden(out, "runs")
     earlier = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     if any(leftovers.processes(earlier)):
         count = leftovers.end(earlier, GRACE)
         say(f"ended {count} processes that an earlier run left")
+    if earlier:
+        _sweep(out, earlier, say)
+
+
+def _sweep(out: Path, dead: Sequence[str], say: Callable[[str], Any]) -> None:
+    """End containers and jobs of runs that are over."""
+    for line in core_sweep.sweep(out, dead).lines():
+        say(line)
 
 
 def _free(progress: Progress, work: Path) -> None:

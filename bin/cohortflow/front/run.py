@@ -13,7 +13,7 @@ from typing import Any
 from cohortflow import __version__, ledger
 from cohortflow.core import lanes, layout, manifest, plan, publish, report, runs, save
 from cohortflow.core.outcome import Category, Failure
-from cohortflow.front import drive, engine, lock, quiet, space, study
+from cohortflow.front import container, drive, engine, lock, quiet, space, study
 from cohortflow.front.progress import Progress
 
 
@@ -32,6 +32,8 @@ class Request:
         Parameters of the lane.
     profile : str
         Nextflow's profiles, separated by commas.
+    config : Path or None
+        A site's own configuration of Nextflow.
     jobs : int or None
         Tasks at the same time; None leaves it to Nextflow (as many as cores).
     work : Path or None
@@ -54,6 +56,7 @@ class Request:
     wishes: plan.Wishes = field(default_factory=plan.Wishes)
     parameters: dict[str, str] = field(default_factory=dict)
     profile: str = ""
+    config: Path | None = None
     jobs: int | None = None
     work: Path | None = None
     wait: bool = False
@@ -145,6 +148,8 @@ def run(
     if first.running():
         engine.nextflow()
         engine.pipeline()
+        if request.config is None:  # a site's own may name other images
+            container.check(request.profile, request.lane)
     lane, out = first.shared.lane, first.shared.out
     if warning := space.check(first.running(), out, request.work_folder(), lane.space):
         say(warning)
@@ -214,7 +219,10 @@ def _arguments(request: Request, shared: plan.Context, launch: Path) -> list[str
     folder = layout.run_folder(shared.out, shared.run)
     # Relative, because the name of a log is a pattern to Nextflow, in which % means something.
     log = os.path.relpath(folder / "nextflow.log", launch)
-    arguments = ["-log", log, "run", str(engine.pipeline())]
+    arguments = ["-log", log]
+    if request.config:
+        arguments += ["-c", str(request.config.absolute())]
+    arguments += ["run", str(engine.pipeline())]
     arguments += ["-ansi-log", "false", "-work-dir", str(request.work_folder())]
     if (launch / ".nextflow" / "history").exists():
         arguments.append("-resume")
@@ -225,7 +233,8 @@ def _arguments(request: Request, shared: plan.Context, launch: Path) -> list[str
     if request.unit_timeout is not None:
         arguments += ["--unit_timeout", str(request.unit_timeout)]
     arguments += ["--lane", request.lane, "--plan", str(folder / "plan.jsonl")]
-    return [*arguments, "--outdir", str(shared.out), "--run_id", shared.run]
+    arguments += ["--input", str(request.study.absolute()), "--outdir", str(shared.out)]
+    return [*arguments, "--run_id", shared.run]
 
 
 def _facts(request: Request, shared: plan.Context) -> dict[str, Any]:
