@@ -20,7 +20,7 @@ from bench.timing import ROOT, Table, environment, python, search_path, spend
 
 # Few and many units.
 SIZES = {"full": (1_000, 10_000), "small": (200, 2_000), "tiny": (2, 10)}
-COLUMNS = ("what", "few", "many", "a unit more")
+COLUMNS = ("what", "few", "many", "1,000 more")
 STEPS = ("convert", "mask", "tensor", "publish")
 PATIENCE = 1_200.0
 
@@ -35,15 +35,16 @@ def measure(folder: Path, size: str) -> Iterator[Table]:
     for title, kind in kinds:
         small, large = (kind(folder / f"{kind.__name__}{n}", n) for n in (few, many))
         rows = [
-            (what, f"{small[what]:.1f}", f"{value:.1f}", _each(small[what], value, few, many))
-            for what, value in large.items()
+            (what, f"{before:.1f}", f"{after:.1f}", f"{1000 * (after - before) / (many - few):.2f}")
+            for (what, before), after in zip(small.items(), large.values(), strict=True)
         ]
         yield Table(f"{title}; {few:,} and {many:,} units", COLUMNS, rows)
 
 
-def _each(small: float, large: float, few: int, many: int) -> str:
-    """Return what one unit more takes, in thousandths (of MB: kB; of s: ms)."""
-    return f"{1000 * (large - small) / (many - few):.2f} / 1000"
+def show(folder: str, size: str) -> None:
+    """Print the tables; `folder` is an empty one for what is measured."""
+    for table in measure(Path(folder), size):
+        print(f"{table.text()}\n", flush=True)
 
 
 def _front_door(folder: Path, units: int) -> dict[str, float]:

@@ -21,7 +21,8 @@ THREADS = 2
 class Contender:
     """One process to time; the first of a list is ours.
 
-    `needs` are programs without which it is left out; `before` runs untimed each time.
+    `needs` are programs without which it is left out; `before` runs untimed each time; `more` is
+    added to its environment.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Contender:
     needs: tuple[str, ...] = ()
     before: Callable[[], object] | None = None
     cwd: Path | None = None
+    more: Mapping[str, str] = field(default_factory=dict)
 
     def missing(self) -> str | None:
         found = (name for name in self.needs if shutil.which(name, path=search_path()) is None)
@@ -88,12 +90,14 @@ def tool(name: str, *words: str | Path | int) -> list[str]:
     return [sys.executable, str(ROOT / "bin" / name), *map(str, words)]
 
 
-def spend(command: Sequence[str | Path], cwd: Path | None = None) -> Spent:
+def spend(
+    command: Sequence[str | Path], cwd: Path | None = None, more: Mapping[str, str] | None = None
+) -> Spent:
     """Run a process to its end; wait4 counts its children that have ended, too."""
     words = [str(word) for word in command]
     start = time.perf_counter()
     process = subprocess.Popen(
-        words, cwd=cwd, env=environment(), stdin=subprocess.DEVNULL,
+        words, cwd=cwd, env={**environment(), **(more or {})}, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert process.stdout is not None
@@ -113,7 +117,7 @@ def rounds_of(contenders: Sequence[Contender], rounds: int) -> dict[str, list[Sp
         for contender in contenders:
             if contender.before is not None:
                 contender.before()
-            spent[contender.name].append(spend(contender.command, contender.cwd))
+            spent[contender.name].append(spend(contender.command, contender.cwd, contender.more))
     return spent
 
 

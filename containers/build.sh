@@ -16,7 +16,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 prefix=${IMAGE_PREFIX:-localhost}
 folder=${IMAGE_FOLDER:-$root/.images}
-runtime=${RUNTIME:-}
 
 # The contract with conf/containers.config and cohortflow.core.images.
 tag() { cat "$here/$1/Containerfile" "$root/requirements.lock" | digest | cut -c1-12; }
@@ -39,26 +38,26 @@ find_engine() {
     fi
 }
 
-there() { "$engine" image inspect "$1" >/dev/null 2>&1; }
+there() { "$engine" image inspect "$1" >/dev/null 2>&1 9>&-; }
+pull() { "$engine" pull --quiet "$1" >"$scratch/pull" 2>&1 </dev/null 9>&-; }
 
-# The image to build on; where none is given and no registry reached, it is made here.
+# The image to build on; one that no registry gives is made here, unless it was asked for by name.
 base_image() {
-    local wanted=${BASE_IMAGE:-} made=localhost/cohortflow-base:bookworm pull=$scratch/pull
+    local wanted=${BASE_IMAGE:-} made=localhost/cohortflow-base:bookworm
     if [[ -z $wanted ]]; then
         wanted=$(sed -n 's/^ARG BASE_IMAGE=//p' "$1")
         if ! there "$wanted" && there "$made"; then wanted=$made; fi
     fi
-    if there "$wanted" || "$engine" pull --quiet "$wanted" >"$pull" 2>&1 </dev/null; then
-        echo "$wanted"
-    elif [[ -z ${BASE_IMAGE:-} ]] && command -v mmdebstrap >/dev/null; then
+    if ! there "$wanted" && ! pull "$wanted"; then
+        [[ -z ${BASE_IMAGE:-} ]] && command -v mmdebstrap >/dev/null || fail \
+            "the base image $wanted cannot be pulled ($(tail -n 1 "$scratch/pull")): name one that" \
+            "is here with BASE_IMAGE, or install mmdebstrap (Debian) to make one"
         say "$wanted cannot be pulled: making a base image with mmdebstrap"
+        wanted=$made
         quietly "no base image could be made with mmdebstrap" "see the log" \
-            "$here/base.sh" "$engine" "$made"
-        echo "$made"
-    else
-        quietly "the base image $wanted cannot be pulled" "$(tail -n 1 "$pull"): install mmdebstrap" \
-            sh -c 'cat "$1"; exit 1' - "$pull"
+            bash "$here/base.sh" "$engine" "$wanted"
     fi
+    echo "$wanted"
 }
 
 # What the machine's settings mean to a build, one word a line; a proxy's password stays out of it.
@@ -91,6 +90,7 @@ stage() {
 
 build() {
     local lane=$1 name=$2 recipe=$here/$1/Containerfile base text options
+    "$engine" version >/dev/null 2>&1 || fail "$engine does not answer: start it, or leave RUNTIME out"
     base=$(base_image "$recipe")
     text=$(build_options)
     mapfile -t options <<<"$text"
@@ -107,7 +107,7 @@ build() {
 
 image() {
     local name=$prefix/cohortflow-$1:$(tag "$1")
-    there "$name" || build "$1" "$name"
+    there "$name" || { take_turn && there "$name"; } || build "$1" "$name"
     echo "$name"
 }
 
@@ -120,18 +120,23 @@ other_form() {
     say "making $target"
     mkdir -p "$folder"
     part=$target.part.$$
-    quietly "$target could not be made" "see the log" "$here/$3" "$engine" "$name" "$part"
-    # Another build may have been quicker.
+    quietly "$target could not be made" "see the log" bash "$here/$3" "$engine" "$name" "$part"
+    # Another one may have been quicker.
     mv -T "$part" "$target" 2>/dev/null || [[ -e $target ]]
+    part=
 }
 
 main() {
-    local lane
+    local lane runtime=${RUNTIME:-}
+    [[ -n $runtime ]] || runtime=$(find_engine)
     for lane in $(lanes); do
-        case ${runtime:=$(find_engine)} in
+        case $runtime in
             podman | docker) engine=$runtime image "$lane" >/dev/null ;;
             charliecloud) other_form "$lane" "" unpack.sh ;;
-            apptainer) other_form "$lane" .sif convert.sh ;;
+            apptainer)
+                command -v apptainer >/dev/null || fail "apptainer is not on PATH: install it here"
+                other_form "$lane" .sif convert.sh
+                ;;
             *) fail "RUNTIME=$runtime: choose podman, docker, charliecloud or apptainer" ;;
         esac
     done

@@ -34,7 +34,7 @@ class Bench:
             "COHORTFLOW_GRACE": "0.5",
         }
         return subprocess.Popen(
-            [sys.executable, "-SEs", str(self.tool), *command],
+            [sys.executable, "-SE", str(self.tool), *command],
             cwd=self.folder,
             env={**self.environment, **names, **(limits or {})},
             **more,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from cohortflow.core import doctor
+from cohortflow.core import doctor, images
 from cohortflow.core.doctor import Finding, Machine
 from cohortflow.core.needs import LANES, Need
 
@@ -19,6 +20,13 @@ def program(folder: Path, name: str, says: str, status: int = 0) -> Path:
     path.write_text(f"#!/bin/sh\necho '{says}'\nexit {status}\n")
     path.chmod(0o755)
     return path
+
+
+def engine(folder: Path, name: str, knows: str) -> None:
+    """Make a container engine that answers, and has one image."""
+    text = f'case "$1 $2" in "image inspect") [ "$5" = "{knows}" ] ;; *) echo 4.3.1 ;; esac'
+    path = program(folder, name, "")
+    path.write_text(f"#!/bin/sh\n{text}\n")
 
 
 @pytest.fixture
@@ -123,3 +131,43 @@ def test_the_table_says_in_words_what_it_says_in_colours(machine: Machine) -> No
     text = console.export_text()
     for words in ("missing", "optional", "ok", "run `make setup`", "dcm2niix"):
         assert words in text
+
+
+def test_a_container_client_whose_engine_does_not_answer_is_not_ok(
+    machine: Machine, tmp_path: Path
+) -> None:
+    docker = program(tmp_path / "path", "docker", "Version: 28.2.2\nNo engine answers", 1)
+    found = {finding.name: finding for finding in doctor.findings(machine)}
+    assert found["Docker"].status == "optional"
+    assert found["Docker"].version == "28.2.2"
+    assert f"{docker} is of no use here (No engine answers)" in found["Docker"].remedy
+    assert "dwi image, Docker" not in found
+
+
+def test_the_image_of_each_runtime_is_shown_with_the_way_to_make_it(
+    machine: Machine, tmp_path: Path
+) -> None:
+    engine(tmp_path / "path", "podman", knows=images.name("dwi"))
+    engine(tmp_path / "path", "docker", knows="another:1")
+    found = {finding.name: finding for finding in doctor.findings(machine)}
+    image = images.name("dwi")
+    assert found["dwi image, Podman"] == Finding(
+        "dwi image, Podman", "ok", images.tag("dwi"), image, "", "containers"
+    )
+    assert found["dwi image, Docker"].status == "optional"
+    assert found["dwi image, Docker"].remedy == (
+        f"{image} is not here: run `make images RUNTIME=docker`"
+    )
+    assert "dwi image, Apptainer" not in found
+
+
+def test_images_are_looked_for_where_a_run_would_look(machine: Machine, tmp_path: Path) -> None:
+    program(tmp_path / "path", "ch-run", "0.31")
+    engine(tmp_path / "path", "podman", knows=images.name("dwi", "hub/lab"))
+    folder = images.folder("dwi", tmp_path / "images")
+    (folder / "ch").mkdir(parents=True)
+    (folder / "ch" / "environment").touch()
+    site = replace(machine, image_prefix="hub/lab", image_folder=tmp_path / "images")
+    found = {finding.name: finding for finding in doctor.findings(site)}
+    assert found["dwi image, Podman"].where == images.name("dwi", "hub/lab")
+    assert found["dwi image, Charliecloud"].where == str(folder)

@@ -59,7 +59,7 @@ def test_it_is_found_through_a_link_from_any_folder(bench: Bench, options: tuple
     assert bench.record()["exit"] == 7
 
 
-@pytest.mark.parametrize("kept", [" -SEs", ""])
+@pytest.mark.parametrize("kept", [" -SE", ""])
 def test_it_works_installed(root: Path, bench: Bench, kept: str) -> None:
     """Installers put another Python into the first line; some keep its options, others do not."""
     home = bench.folder / "env"
@@ -74,6 +74,17 @@ def test_it_works_installed(root: Path, bench: Bench, kept: str) -> None:
     result = subprocess.run([tool, "bash", "-c", "exit 7"], cwd=bench.folder, env={}, check=False)
     assert result.returncode == 7
     assert bench.record()["exit"] == 7
+
+
+@pytest.mark.parametrize("wish", ["", "1"])
+def test_it_writes_bytecode_unless_the_user_does_not_want_it(
+    root: Path, bench: Bench, wish: str
+) -> None:
+    tools, ignored = bench.folder / "bin", shutil.ignore_patterns("__pycache__")
+    shutil.copytree(root / "bin", tools, ignore=ignored)
+    bench.tool = tools / "core-supervise"
+    assert bench.start("true", limits={"PYTHONDONTWRITEBYTECODE": wish}).wait() == 0
+    assert bool(list(tools.rglob("*.pyc"))) is not bool(wish)
 
 
 @pytest.mark.parametrize(

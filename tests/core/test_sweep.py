@@ -250,7 +250,7 @@ def test_what_will_not_end_is_a_failure_after_the_others_were_swept(
     assert 1 <= time.monotonic() - began < 10
     assert caught.value.category is Category.TEMPORARY
     assert "1 podman container that an earlier run left will not end" in caught.value.message
-    assert f"podman rm --force {ONE}" in caught.value.remedy
+    assert f"podman inspect {ONE}" in caught.value.remedy
     assert not scripts.there("docker")
 
 

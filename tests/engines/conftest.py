@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -14,6 +16,10 @@ import pytest
 from engines import podman as podman_here
 from engines import slurm as slurm_here
 from engines.absent import absent
+from engines.running import Engine
+from pipeline.conftest import make_study, scan
+
+__all__ = ["make_study", "scan"]
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +50,56 @@ def cluster() -> Callable[..., AbstractContextManager[slurm_here.Cluster]]:
             yield running
 
     return start
+
+
+@pytest.fixture(scope="session")
+def image(podman: Mapping[str, str], root: Path) -> Mapping[str, str]:
+    """See that the image of the dwi lane is there; return podman's environment."""
+    made = subprocess.run(
+        [root / "containers" / "build.sh"],
+        env={**os.environ, **podman, "RUNTIME": "podman"}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stdout + made.stderr
+    return podman
+
+
+@pytest.fixture(scope="session")
+def image_folder(image: Mapping[str, str], root: Path) -> Mapping[str, str]:
+    """See that the image is there as Charliecloud's folder."""
+    if shutil.which("ch-run") is None:
+        absent("no ch-run: apt-get install charliecloud")
+    made = subprocess.run(
+        [root / "containers" / "build.sh"],
+        env={**os.environ, **image, "RUNTIME": "charliecloud"}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stdout + made.stderr
+    return {"USER": os.environ.get("USER", "root")}
+
+
+@pytest.fixture(scope="module")
+def running_cluster(
+    cluster: Callable[..., AbstractContextManager[slurm_here.Cluster]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[slurm_here.Cluster]:
+    """Return a cluster of two nodes that a module's tests share."""
+    with cluster(tmp_path_factory.mktemp("cluster"), nodes=2) as running:
+        yield running
+
+
+@pytest.fixture
+def engine_of(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Engine]:
+    """Return a function that makes an engine of its profiles: `local`, `podman`, `slurm` …."""
+
+    def make(name: str) -> Engine:
+        environment: dict[str, str] = {}
+        if "podman" in name:
+            environment |= request.getfixturevalue("image")
+        if "charliecloud" in name:
+            environment |= request.getfixturevalue("image_folder")
+        if "slurm" in name:
+            environment |= request.getfixturevalue("running_cluster").environment
+        return Engine(name, "" if name == "local" else name, environment, tmp_path)
+
+    return make

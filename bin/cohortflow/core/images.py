@@ -145,10 +145,9 @@ def remedy(runtime: Runtime, root: Path | None = None) -> str:
     """Say how to make the image: by make in a checkout, by the script of an installed copy."""
     root = root or project()
     if (root / "Makefile").is_file():
-        return (
-            "run `make images`" if runtime == "podman" else f"run `make images RUNTIME={runtime}`"
-        )
-    return f"run `RUNTIME={runtime} {root / 'containers' / 'build.sh'}`"
+        choice = "" if runtime == "podman" else f" RUNTIME={runtime}"
+        return f"run `make images{choice}`"
+    return f"run `RUNTIME={runtime} bash {root / 'containers' / 'build.sh'}`"
 
 
 def _recipes(root: Path | None) -> Path:

@@ -22,7 +22,9 @@ from cohortflow.core.supervise import RECORD
 _ERROR_LINE = re.compile(r"^ERROR ([A-Z_]+) (\S+) (.*)$", re.MULTILINE)
 # What a container engine or a shell says when it cannot start something.
 _NOT_STARTED = {125, 126, 127}
-_EXPORT = re.compile(r"^ *export COHORTFLOW_([A-Z]+)='([^']*)'$", re.MULTILINE)
+_EXPORT = re.compile(r"^ *export COHORTFLOW_([A-Z]+)='((?:[^']|'\\'')*)'$", re.MULTILINE)
+# A scheduler that says so accepts the same task later.
+_PASSING = re.compile(r"limit|timed out|contact|temporar", re.IGNORECASE)
 _TAIL_LINES = 40
 _TAIL_BYTES = 64 * 1024
 _HEAD_STEPS = {"sweep", "probe", "discover", "plan", "report"}
@@ -102,9 +104,10 @@ def _unsupervised(folder: Path) -> dict[str, Any] | None:
     except OSError:
         return None
     status = _status(folder)
-    if status is None and not (folder / ".command.begin").exists():
+    said = {name: value.replace(r"'\''", "'") for name, value in _EXPORT.findall(text)}
+    refused = said.get("REFUSED", "")
+    if status is None and not refused and not (folder / ".command.begin").exists():
         return None  # it never began: it waits, or its run was stopped
-    said = dict(_EXPORT.findall(text))
     try:
         return {
             "run": said["RUN"],
@@ -112,7 +115,8 @@ def _unsupervised(folder: Path) -> dict[str, Any] | None:
             "step": said["STEP"].rpartition(":")[2].partition("_")[2].lower(),
             "attempt": int(said["ATTEMPT"]),
             "exit": status,
-            "reason": "start" if status else "",
+            "reason": "start" if status else "refused" if refused else "",
+            "refused": refused,
             "started": datetime.fromtimestamp(began, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "seconds": 0.0,
             "peak_memory_bytes": 0,
@@ -157,6 +161,8 @@ def _category(value: dict[str, Any], log: str) -> Category | None:
         return Category.INTERRUPTED
     if value.get("reason") in {"time", "budget"}:
         return Category.TIMEOUT
+    if value.get("refused"):
+        return Category.TEMPORARY if _PASSING.search(value["refused"]) else Category.CONFIG
     if value.get("reason") == "start" and value["exit"] in _NOT_STARTED:
         return Category.CONFIG
     said = any(m[1] == Category.OUT_OF_MEMORY for m in _ERROR_LINE.finditer(log))
@@ -175,6 +181,8 @@ def _explained(
     if lines:
         message, _, remedy = lines[-1].group(3).rpartition(": ")
         return (message or remedy), (remedy if message else policy.remedy)
+    if value.get("refused"):
+        return outcome.one_line(value["refused"].strip()), policy.remedy
     if value.get("reason") == "budget":
         return (
             f"the unit's time is spent: {sum(value.get('spent', {}).values()):.0f} s in its steps",

@@ -36,7 +36,7 @@ _FORMATS = {
 }
 _PROGRAMS = {"slurm": "squeue", "podman": "podman", "docker": "docker"}
 _NOUNS = {"slurm": "job", "podman": "container", "docker": "container"}
-_LOOK = {"slurm": "squeue --jobs=", "podman": "podman rm --force ", "docker": "docker rm --force "}
+_LOOK = {"slurm": "squeue --jobs=", "podman": "podman inspect ", "docker": "docker inspect "}
 # What a user set for these commands would hide jobs, or make them ask.
 _HABITS = ("SQUEUE_", "SCANCEL_")
 

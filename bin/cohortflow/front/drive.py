@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import threading
@@ -185,14 +186,26 @@ def sweep(out: Path, say: Callable[[str], Any]) -> None:
     if any(leftovers.processes(earlier)):
         count = leftovers.end(earlier, GRACE)
         say(f"ended {count} processes that an earlier run left")
-    if earlier:
-        _sweep(out, earlier, say)
+    _sweep(out, earlier, say)
 
 
 def _sweep(out: Path, dead: Sequence[str], say: Callable[[str], Any]) -> None:
-    """End containers and jobs of runs that are over."""
-    for line in core_sweep.sweep(out, dead).lines():
-        say(line)
+    """End containers and jobs of runs that are over, where those runs may have had some."""
+    kinds = {kind for run in dead for kind in _kinds(layout.run_folder(out, run))}
+    if kinds:
+        for line in core_sweep.sweep(out, dead, kinds).lines():
+            say(line)
+
+
+def _kinds(folder: Path) -> set[str]:
+    """Tell where a run may have started something; a site's own configuration may choose any."""
+    try:
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return set()
+    if facts.get("config"):
+        return set(core_sweep.KINDS)
+    return set(str(facts.get("profile", "")).split(",")) & set(core_sweep.KINDS)
 
 
 def _free(progress: Progress, work: Path) -> None:

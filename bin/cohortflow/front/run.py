@@ -247,6 +247,8 @@ def _facts(request: Request, shared: plan.Context) -> dict[str, Any]:
         "command": request.command
         or shlex.join(["cohortflow", "run", request.lane, str(request.study), str(request.out)]),
         "interrupted": False,
+        "profile": request.profile,
+        "config": bool(request.config),
     }
 
 
