@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo images test bench faults docs lint clean
+.PHONY: help setup demo images test bench faults engines docs lint clean
 
 BIN := .venv/bin
 STUDY := demo/study
@@ -35,6 +35,10 @@ bench: setup ## time this project beside its peers
 
 faults: setup ## stop runs at many moments by every signal (about 15 minutes)
 	@COHORTFLOW_MOMENTS=12 $(BIN)/python -m pytest -n $(TEST_JOBS) tests/faults/test_signals.py
+
+engines: setup ## run all studies through every engine, stop runs by every signal (40 minutes)
+	@setup/test-packages.sh
+	@COHORTFLOW_ENGINES=whole $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile tests/engines
 
 lint: setup ## check style, types and strict Nextflow syntax
 	@setup/lint-tools.sh

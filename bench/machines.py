@@ -35,7 +35,8 @@ def cluster(folder: Path, cpus: int) -> Iterator[Mapping[str, str]]:
     lacks = slurm.missing()
     if lacks is not None:
         raise LeftOutError(f"Slurm ({lacks})")
-    with slurm.cluster(folder, nodes=2, cpus=cpus, memory=8000) as running:
+    # A task asks for 2 GB: all CPUs of a node can be used.
+    with slurm.cluster(folder, nodes=2, cpus=cpus, memory=4000 * cpus) as running:
         # A controller that just started takes three seconds to its first job.
         running.command("sbatch", "--wait", "--output=/dev/null", "--wrap", "true")
         yield running.environment
@@ -72,9 +73,9 @@ def snakemake() -> Path:
     """Return the program, of an environment of its own that is made when it is not there."""
     program = SNAKEMAKE / "bin" / "snakemake"
     if not program.exists():
-        pip = [SNAKEMAKE / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-input",
-               "--retries", "1", VERSION]  # fmt: skip
-        for command in ([sys.executable, "-m", "venv", "--clear", SNAKEMAKE], pip):
+        python = str(SNAKEMAKE / "bin" / "python")
+        pip = [python, "-m", "pip", "install", "--quiet", "--no-input", "--retries", "1", VERSION]
+        for command in ([sys.executable, "-m", "venv", "--clear", str(SNAKEMAKE)], pip):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise LeftOutError(f"snakemake (not installable: {_last_line(done.stderr)})")

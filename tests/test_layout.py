@@ -126,6 +126,9 @@ def test_the_pipeline_is_packaged_whole() -> None:
         for path in ROOT.glob(pattern)
     }
     needed = {ROOT / "main.nf", ROOT / "nextflow.config", ROOT / "nextflow_schema.json"}
+    # The images are named after these, and can be made with an installed copy.
+    needed |= {ROOT / "requirements.lock", *(ROOT / "containers").glob("*.sh")}
+    needed |= set((ROOT / "containers").glob("*/Containerfile"))
     needed |= set((ROOT / "modules").rglob("*.nf")) | set((ROOT / "conf").rglob("*.config"))
     assert packed == needed
 

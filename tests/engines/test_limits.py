@@ -33,9 +33,11 @@ os.execv(Path(__file__).with_name("dwi-convert-real"), sys.argv)
 # The step has 20 s: Nextflow's own limit is a minute longer.
 LIMITS = """
 params.max_memory = '800 MB'
-process.withName:DWI_CONVERT {
-    memory = { [64.MB, 600.MB, 1200.MB][task.attempt - 1] }
-    time   = { 80.s }
+process {
+    withName: 'DWI_CONVERT' {
+        memory = { task.tag == 'sub-good' ? 600.MB : [64.MB, 600.MB, 1200.MB][task.attempt - 1] }
+        time   = { 80.s }
+    }
 }
 """
 LEAST = {"hungry": 2, "greedy": 3, "stubborn": 1, "good": 1}

@@ -60,13 +60,14 @@ def installed(dependencies: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """The folder of programs after `pip install .` into an environment of its own."""
     # A copy, because building writes into the source folder.
     source = tmp_path_factory.mktemp("source")
-    for name in ("bin", "conf", "modules"):
+    for name in ("bin", "conf", "containers", "modules"):
         shutil.copytree(
             ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
         )
     for name in ("pyproject.toml", "README.md", "LICENSE", "main.nf", "nextflow.config"):
         shutil.copy(ROOT / name, source)
-    shutil.copy(ROOT / "nextflow_schema.json", source)
+    for name in ("nextflow_schema.json", "requirements.lock"):
+        shutil.copy(ROOT / name, source)
     command = [sys.executable, "-m", "pip", "--python", str(dependencies / "bin" / "python")]
     command += ["install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
     # The build runs in the target, which sees this environment's setuptools by its .pth file.

@@ -17,7 +17,7 @@ from typing import Any
 from cohortflow.core import layout, plan, records
 from cohortflow.core import sweep as core_sweep
 from cohortflow.core.supervise import GRACE
-from cohortflow.front import engine, leftovers, notes, space
+from cohortflow.front import engine, leftovers, notes, space, words
 from cohortflow.front.progress import Progress
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -119,7 +119,7 @@ def drive(
         _free(progress, task.work)
     failed = any(record.category for record in found)
     trouble = process.returncode != 0 and not stop.received and not failed
-    return progress, _words(lines) if trouble else ""
+    return progress, words.why(lines, task.work) if trouble else ""
 
 
 def _follow(
@@ -213,8 +213,3 @@ def _free(progress: Progress, work: Path) -> None:
     for unit in progress.published():
         for name in progress.folders.pop(unit, []):
             space.free_task(work, name)
-
-
-def _words(lines: Sequence[str]) -> str:
-    """Return Nextflow's own words on why it stopped."""
-    return "\n".join(lines[-12:])
