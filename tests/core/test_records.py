@@ -254,3 +254,78 @@ def test_seconds_of_a_record(work: Work, tmp_path: Path) -> None:
     assert records.seconds(tmp_path / "none") == 0
     (tmp_path / "broken").write_text("[]")
     assert records.seconds(tmp_path / "broken") == 0
+
+
+# What Nextflow's own files tell of a task whose supervisor never started.
+LAUNCHER = """#!/bin/bash
+nxf_main() {{
+    # beforeScript directive
+    export COHORTFLOW_RUN='{run}'
+    export COHORTFLOW_UNIT='sub-01'
+    export COHORTFLOW_STEP='DWI:DWI_MASK'
+    export COHORTFLOW_ATTEMPT='2'
+    export COHORTFLOW_REFUSED='{refused}'
+}}
+"""
+
+
+def unsupervised(work: Work, err: str = "", refused: str = "", run: str = RUN) -> Path:
+    folder = work.task(err=err)
+    (folder / ".supervise.json").unlink()
+    (folder / ".command.run").write_text(LAUNCHER.format(run=run, refused=refused))
+    return folder
+
+
+@pytest.mark.parametrize("status", [125, 126, 127])
+def test_a_step_that_could_not_be_started_is_config_with_the_runtimes_words(
+    work: Work, status: int
+) -> None:
+    folder = unsupervised(work, "Error: localhost/cohortflow-dwi:1: image not known\n")
+    (folder / ".exitcode").write_text(str(status))
+    (record,) = work.all()
+    assert (record.unit, record.step, record.attempt) == ("sub-01", "mask", 2)
+    assert record.category is Category.CONFIG
+    assert record.message is not None
+    assert record.message.endswith("image not known")
+
+
+def test_a_task_that_began_and_left_nothing_is_lost(work: Work) -> None:
+    (unsupervised(work) / ".command.begin").touch()
+    (record,) = work.all()
+    assert record.category is Category.LOST
+
+
+def test_a_task_that_never_began_is_not_told(work: Work) -> None:
+    unsupervised(work)
+    assert work.all() == []
+
+
+def test_a_task_of_another_run_is_not_told(work: Work) -> None:
+    (unsupervised(work, run="another") / ".exitcode").write_text("125")
+    assert work.all() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "category"),
+    [
+        ("sbatch: error: Job violates accounting/QOS policy (job submit limit)", "TEMPORARY"),
+        ("sbatch: error: Unable to contact slurm controller", "TEMPORARY"),
+        ("sbatch: error: it'\\''s an invalid account", "CONFIG"),
+    ],
+)
+def test_a_task_that_was_refused_to_the_end_tells_the_schedulers_words(
+    work: Work, words: str, category: str
+) -> None:
+    unsupervised(work, refused=words + "\n   second line")
+    (record,) = work.all()
+    assert record.category == category
+    assert record.message == words.replace("'\\''", "'") + "; second line"
+
+
+def test_of_a_run_that_was_stopped_a_step_without_a_status_is_interrupted(
+    work: Work, tmp_path: Path
+) -> None:
+    (unsupervised(work) / ".command.begin").touch()
+    layout.run_folder(tmp_path, RUN).mkdir(parents=True)
+    (record,) = records.save_all(tmp_path, RUN, work.path, 0, ended=False)
+    assert record.category is Category.INTERRUPTED

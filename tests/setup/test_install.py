@@ -129,8 +129,8 @@ def test_after_pip_install(name: str, installed: Path, tmp_path: Path) -> None:
 def test_pip_install_brings_the_whole_pipeline(installed: Path) -> None:
     share = installed.parent / "share" / "cohortflow"
     brought = {path.relative_to(share).as_posix() for path in share.rglob("*") if path.is_file()}
-    wanted = {"main.nf", "nextflow.config", "nextflow_schema.json"}
-    for folder in ("conf", "modules"):
+    wanted = {"main.nf", "nextflow.config", "nextflow_schema.json", "requirements.lock"}
+    for folder in ("conf", "containers", "modules"):
         files = [path for path in (ROOT / folder).rglob("*") if path.is_file()]
         wanted |= {path.relative_to(ROOT).as_posix() for path in files}
     assert brought == wanted

@@ -182,7 +182,8 @@ def _explained(
         message, _, remedy = lines[-1].group(3).rpartition(": ")
         return (message or remedy), (remedy if message else policy.remedy)
     if value.get("refused"):
-        return outcome.one_line(value["refused"].strip()), policy.remedy
+        told = (line.strip() for line in value["refused"].splitlines())
+        return outcome.one_line("; ".join(line for line in told if line)), policy.remedy
     if value.get("reason") == "budget":
         return (
             f"the unit's time is spent: {sum(value.get('spent', {}).values()):.0f} s in its steps",
