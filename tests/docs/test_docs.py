@@ -46,6 +46,10 @@ def module(path: Path) -> ModuleType:
     return made
 
 
+# These make their command line only when options ask for it.
+LAZY = {"core-supervise", "core-sweep"}
+
+
 def blocks(text: str) -> tuple[list[str], str]:
     """Return the lines of code blocks, continued ones joined, and the text beside them."""
     code: list[str] = []
@@ -107,7 +111,7 @@ def test_a_command_that_is_shown_parses(page: str, line: str) -> None:
 
 
 @pytest.mark.usefixtures("without_files")
-@pytest.mark.parametrize(("page", "line"), lines_of(*sorted(TOOLS.keys() - {"core-supervise"})))
+@pytest.mark.parametrize(("page", "line"), lines_of(*sorted(TOOLS.keys() - LAZY)))
 def test_a_tool_that_is_shown_parses(page: str, line: str) -> None:
     name, *given = words(line)
     parse(module(TOOLS[name]).main, name, given)
