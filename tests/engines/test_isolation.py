@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -91,3 +92,26 @@ def test_a_step_reaches_its_own_folder_and_nothing_else(
         "threads": "11",
         "the user's umask": "002",
     }
+
+
+def test_what_a_run_leaves_belongs_to_the_users_group_and_keeps_the_umask(
+    engine_of: Callable[[str], Engine],
+    make_study: Callable[..., Path],
+    root: Path,
+    tmp_path: Path,
+) -> None:
+    engine, shared = engine_of("podman"), tmp_path / "shared"
+    study = make_study(tmp_path / "study", "01")
+    shared.mkdir()
+    os.chown(shared, -1, 100)
+    shared.chmod(0o2775)
+    out = shared / "out"
+    command = engine.command(study, out, root=root)
+    ended = engine.execute(["sh", "-c", 'umask 002; exec "$@"', "sh", *command])
+    assert ended.status == 0, ended.text
+    work = out / ".cohortflow" / "nextflow"
+    left = [path for path in out.rglob("*") if not path.is_relative_to(work)]
+    assert (out / "sub-01" / "_done.json") in left
+    for path in left:
+        assert path.stat().st_gid == 100, path
+        assert path.stat().st_mode & 0o020, path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -176,6 +177,10 @@ def from_url(text: str, out: Path, origin: str = VARIABLE) -> Database:
 
 def _sqlite(url: URL, path: Path) -> Engine:
     made = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+
+    if path.parent.is_dir() and not path.exists():
+        with contextlib.suppress(OSError):  # it may be read-only, and SQLite says so
+            path.touch()  # by the user's umask; SQLite would take the right to write from a group
 
     @event.listens_for(made, "connect")
     def _settings(connection: DBAPIConnection, _record: object) -> None:
