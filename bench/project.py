@@ -10,7 +10,7 @@ from bench.timing import ROOT
 
 SHARED = ("conf", "containers", "modules", "nextflow.config", "requirements.lock")
 
-# For a run that only shows that it works.
+# Slurm is asked often: for short runs, where the time between two questions would be most of it.
 HURRY = "executor { pollInterval = '500ms'; queueStatInterval = '1s' }\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -135,7 +136,13 @@ def levels(folder: str, names: Collection[str], root: str) -> Iterator[tuple[str
     yield folder, names
     while folder != root and "/" in folder:
         folder = folder.rpartition("/")[0]
-        yield folder, {entry.name for entry in files.entries(folder)}
+        yield folder, _names(folder, files.status(folder).st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=8)
+def _names(folder: str, _changed: int) -> frozenset[str]:
+    """Return a folder's names; all units of a study ask for those of the study itself."""
+    return frozenset(entry.name for entry in files.entries(folder))
 
 
 def image_inputs(
