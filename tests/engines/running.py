@@ -107,3 +107,8 @@ def checkout(root: Path, folder: Path, **tools: str) -> Path:
         tool.write_text(text)
         tool.chmod(0o755)
     return folder
+
+
+def steps(work: Path) -> list[Path]:
+    """List the records of convert tasks that have begun."""
+    return [path for path in work.glob("*/*/.supervise.json") if '"convert"' in path.read_text()]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from engines.running import START, Engine, checkout
+from engines.running import START, Engine, checkout, steps
 from engines.slurm import Cluster
 from pipeline.driving import cohortflow, execute, outputs
 
@@ -91,7 +91,7 @@ def test_a_scheduler_that_restarts_loses_nothing(
 
         def restart() -> None:
             deadline = time.monotonic() + 60
-            while not list(out.glob(".cohortflow/nextflow/work/*/*/.supervise.json")):
+            while not steps(out / ".cohortflow" / "nextflow" / "work"):
                 if time.monotonic() > deadline:
                     return
                 time.sleep(0.1)

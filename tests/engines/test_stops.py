@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.running import Engine, checkout
+from engines.running import Engine, checkout, steps
 from pipeline.driving import cohortflow, outputs
 
 pytestmark = pytest.mark.pipeline
@@ -79,7 +79,7 @@ def below(pid: int) -> list[Path]:
 
 def wait_for_a_step(engine: Engine, out: Path) -> None:
     deadline = time.monotonic() + 90
-    while not list(out.glob(".cohortflow/nextflow/work/*/*/.supervise.json")):
+    while not steps(out / ".cohortflow" / "nextflow" / "work"):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert engine.left(out)
@@ -136,7 +136,7 @@ def test_a_bare_run_ends_what_a_killed_bare_run_left(
     try:
         process = start(engine, engine.bare_command(study, out, root=copy))
         deadline = time.monotonic() + 120
-        while not list(engine.folder.glob("work/*/*/.command.sh")) or not steps(engine):
+        while not steps(engine.folder / "work"):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         process.kill()
@@ -148,12 +148,3 @@ def test_a_bare_run_ends_what_a_killed_bare_run_left(
     assert ended.status == 0, ended.text
     assert not engine.left(out)
     assert outputs(out) == expected
-
-
-def steps(engine: Engine) -> list[Path]:
-    """List the folders of convert tasks that have begun."""
-    return [
-        path
-        for path in engine.folder.glob("work/*/*/.supervise.json")
-        if '"convert"' in path.read_text()
-    ]
