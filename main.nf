@@ -56,7 +56,7 @@ workflow {
         ready = CORE_SWEEP(outdir)
     }
     if (params.cluster) {
-        ready = CORE_PROBE(ready, params.lane, outdir)
+        ready = CORE_PROBE(ready, params.lane, input, outdir)
     }
 
     // The front door plans by itself; a bare run discovers and plans here.

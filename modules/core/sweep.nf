@@ -4,6 +4,7 @@ include { quote } from './quote'
 // publishes waits for it: a job that still runs could write into a work folder that is used again.
 process CORE_SWEEP {
     label 'here'
+    debug true
     cache false
 
     input:
@@ -14,7 +15,7 @@ process CORE_SWEEP {
 
     script:
     """
-    core-sweep ${quote(outdir)}
+    core-sweep ${quote(outdir)} 2>&1
     """
 
     stub:

@@ -87,7 +87,7 @@ def test_every_step_runs_under_the_supervisor_with_all_it_reads(root: Path, base
     read = set(re.findall(r'"(COHORTFLOW_\w+)"', source))
     given = set(re.findall(r"(COHORTFLOW_\w+):|export (COHORTFLOW_\w+)=", base))
     # The last are for who starts a container, not for the supervisor.
-    others = {f"COHORTFLOW_{name}" for name in ("HEAD", "OUT", "INPUT", "OUTDIR", "WORK")}
+    others = {f"COHORTFLOW_{name}" for name in ("HEAD", "OUT", "INPUT", "FILTER", "OUTDIR", "WORK")}
     assert read - {"COHORTFLOW_GRACE"} == {one or other for one, other in given} - others
 
 

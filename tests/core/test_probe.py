@@ -15,21 +15,22 @@ from cohortflow.core.outcome import Category, Failure
 
 
 def test_a_machine_with_all_that_a_lane_needs_is_named(tmp_path: Path) -> None:
-    assert probe.probe("dwi", tmp_path) == platform.node()
-    assert probe.probe("dwi", None) == platform.node()
+    assert probe.probe("dwi", {"study": tmp_path}) == platform.node()
+    assert probe.probe("dwi", {"study": None}) == platform.node()
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     bare = doctor.Machine(tmp_path, {"PATH": str(tmp_path)}, tmp_path)
     with pytest.raises(Failure) as raised:
-        probe.probe("dwi", None, bare)
+        probe.probe("dwi", {}, bare)
     assert raised.value.category is Category.CONFIG
     assert f"{platform.node()} has no dcm2niix" in raised.value.message
 
 
-def test_an_output_that_is_not_seen_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Failure, match="does not see the output folder"):
-        probe.probe("dwi", tmp_path / "elsewhere")
+def test_a_folder_that_is_not_seen_is_named(tmp_path: Path) -> None:
+    for what in ("study", "output folder"):
+        with pytest.raises(Failure, match=f"does not see the {what}"):
+            probe.probe("dwi", {what: tmp_path / "elsewhere"})
 
 
 def test_the_tool_says_so_in_one_line(root: Path, tmp_path: Path) -> None:

@@ -91,7 +91,8 @@ def test_a_container_profile_enables_its_own_engine_and_no_other(
     text = (root / f"conf/{name}.config").read_text(encoding="utf-8")
     assert re.findall(r"^(\w+)\.enabled", text, re.MULTILINE) == [name]
     assert profiles[name][f"{name}.enabled"] == "true"
-    assert re.search(r"/cohortflow-dwi[:-][0-9a-f]{12}", profiles[name]["process.container"])
+    # A closure: a site's file, which is read later, may set what stands in it.
+    assert profiles[name]["process.container"].startswith("{")
 
 
 @pytest.mark.parametrize("name", sorted(ENGINES))

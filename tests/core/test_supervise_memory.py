@@ -23,6 +23,7 @@ from cohortflow.core import memory, supervise
 counts = [int(count) for count in sys.argv[1:3]]
 memory.kills = lambda: counts.pop(0)
 environment = dict(os.environ)
+memory.alone = lambda: sys.argv[3] != "job"
 if sys.argv[3] == "shared":
     environment["COHORTFLOW_ENGINE"] = str(os.getppid())
 sys.exit(supervise.run(["bash", "-c", sys.argv[4]], environment, "."))
@@ -93,6 +94,23 @@ def test_there_is_an_answer_for_this_process() -> None:
     assert memory.kills() >= 0
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("run/.containerenv", "", True),
+        (".dockerenv", "", True),
+        ("proc/self/cgroup", "4:memory:/slurm/uid_1000/job_17/step_batch\n", True),
+        ("proc/self/cgroup", "4:memory:/system.slice/slurmd.service\n", False),
+    ],
+)
+def test_a_container_or_a_jobs_own_group_is_told(
+    tmp_path: Path, file: str, text: str, expected: bool
+) -> None:
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(text)
+    assert memory.alone(f"{tmp_path}/") is expected
+
+
 @pytest.fixture
 def bench(root: Path, tmp_path: Path, environment: dict[str, str]) -> Bench:
     return Bench(root / "bin" / "core-supervise", tmp_path, environment)
@@ -133,6 +151,7 @@ def test_a_step_that_the_kernel_ended_is_out_of_memory(
         ("own", (2, 2), "exit 65", 65),
         ("own", (2, 3), "exit 0", 0),  # it did without what was ended
         ("shared", (2, 3), "exit 65", 65),  # what was ended may be another step's
+        ("job", (2, 3), "exit 65", 65),  # of a scheduler that has no control groups
     ],
 )
 def test_otherwise_memory_is_not_to_blame(

@@ -68,10 +68,11 @@ def test_a_step_reaches_its_own_folder_and_nothing_else(
     # Beside each other, so that Nextflow mounts the folder that holds them all.
     study = make_study(tmp_path / "study", "01")
     copy = checkout(root, tmp_path / "checkout", convert=TOOL)
+    two = engine.config("process { withName: 'DWI_CONVERT' { cpus = 2 } }")
     with socket.create_server(("127.0.0.1", 0)) as server:
         told = {"out": str(out), "port": server.getsockname()[1]}
         (copy / "bin" / "told.json").write_text(json.dumps(told))
-        command = engine.command(study, out, root=copy)
+        command = engine.command(study, out, root=copy, config=two)
         ended = engine.execute(["sh", "-c", 'umask 002; exec "$@"', "sh", *command])
     assert ended.status == 1, ended.text
     (log,) = out.glob(".cohortflow/failed/sub-01/*/command.err")
@@ -89,7 +90,7 @@ def test_a_step_reaches_its_own_folder_and_nothing_else(
         "write another task's folder": readonly,
         "write into the system": readonly,
         "write its own folder": "yes",
-        "threads": "11",
+        "threads": "22",
         "the user's umask": "002",
     }
 

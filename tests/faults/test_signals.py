@@ -174,3 +174,22 @@ def test_what_a_killed_run_left_is_ended_by_the_next_run(study: Path, tmp_path: 
         finally:
             left.kill()
             other.kill()
+
+
+def test_podmans_shared_process_is_not_taken_for_a_steps() -> None:
+    """The first podman of a user leaves one behind, with the environment of who started it."""
+    environment = {**os.environ, "COHORTFLOW_RUN": "run-of-a-pause"}
+    # bash takes the words after its script as its arguments, and the name that it is called by.
+    command = ["catatonit", "-P", "-c", "sleep 60; true"]
+    step = subprocess.Popen(["sleep", "60"], env=environment)
+    pause = subprocess.Popen(command, executable="/bin/bash", env=environment)
+    try:
+        time.sleep(0.5)
+        found = set(leftovers.processes(["run-of-a-pause"]))
+        assert step.pid in found
+        assert pause.pid not in found
+    finally:
+        for process in (step, pause):
+            process.kill()
+            process.wait()
+        leftovers.end(["run-of-a-pause"], 0)

@@ -50,3 +50,21 @@ def test_an_image_that_is_not_there_is_named_with_the_way_to_make_it(programs: P
 def test_with_runtime_and_image_the_run_goes_on(programs: Path) -> None:
     install(programs, "podman", 0)
     container.check("podman", "dwi")
+
+
+@pytest.mark.parametrize("name", ["a:b", "a$b", 'a"b'])
+def test_a_path_that_cannot_be_mounted_is_refused(name: str, tmp_path: Path) -> None:
+    for profile in ("podman", "slurm,podman"):
+        with pytest.raises(Failure, match="podman cannot mount") as raised:
+            container.check(profile, "dwi", [tmp_path, tmp_path / name])
+        assert raised.value.category is Category.USAGE
+
+
+def test_a_path_with_a_space_or_an_apostrophe_is_taken(programs: Path) -> None:
+    install(programs, "podman", 0)
+    container.check("podman", "dwi", [programs / "it's a folder"])
+
+
+def test_another_image_of_a_site_is_not_asked_for(programs: Path) -> None:
+    install(programs, "podman", 1)
+    container.check("podman", "dwi", own_image=False)

@@ -58,6 +58,22 @@ Command error:
             "'core-supervise': No such file or directory: install cohortflow in a folder that all "
             "nodes see, or use a container profile",
         ),
+        (
+            NO_TOOL.replace("127", "125").replace(
+                "env: 'core-supervise': No such file or directory",
+                "Error: localhost/x:1: image not known",
+            ),
+            "ERROR CONFIG - a node of the cluster cannot start the container: Error: "
+            "localhost/x:1: image not known: install the runtime and load the image on every node",
+        ),
+        (
+            NO_TOOL.replace(
+                "env: 'core-supervise': No such file or directory",
+                ".command.run: line 9: podman: command not found",
+            ),
+            "ERROR CONFIG - a node of the cluster cannot start the container: .command.run: line "
+            "9: podman: command not found: install the runtime and load the image on every node",
+        ),
         (LACKS, "ERROR CONFIG - the machine n1 has no DIPY: install it"),
     ],
 )

@@ -48,6 +48,18 @@ def kills(proc: str = "/proc", groups: str = "/sys/fs/cgroup") -> int:
     return 0
 
 
+def alone(root: str = "/") -> bool:
+    """Tell whether this is a container, or a job with a control group of its own.
+
+    Parameters
+    ----------
+    root : str
+        The root of the file system.
+    """
+    marks = (f"{root}run/.containerenv", f"{root}.dockerenv")
+    return any(map(os.path.exists, marks)) or b"/job_" in contents(f"{root}proc/self/cgroup")
+
+
 def _count(mount: str, group: str, file: str) -> int:
     """Read the count from a group's file.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 
 from cohortflow.core import doctor
@@ -10,14 +11,16 @@ from cohortflow.core.needs import LANES
 from cohortflow.core.outcome import Category, Failure
 
 
-def probe(lane: str, out: Path | None, machine: doctor.Machine | None = None) -> str:
+def probe(
+    lane: str, folders: Mapping[str, Path | None], machine: doctor.Machine | None = None
+) -> str:
     """Look at this machine as a step of a lane would.
 
     Parameters
     ----------
     lane : str
-    out : Path or None
-        The output folder, when there is one already.
+    folders : mapping of str to Path or None
+        What must be seen, by what it is; None is not asked for.
     machine : doctor.Machine, optional
         This machine when left out.
 
@@ -29,7 +32,7 @@ def probe(lane: str, out: Path | None, machine: doctor.Machine | None = None) ->
     Raises
     ------
     Failure
-        CONFIG when a program or package of the lane is missing, or the output is not to be seen.
+        CONFIG when a program or package of the lane is missing, or a folder is not to be seen.
     """
     machine = machine or doctor.this_machine()
     name = platform.node()
@@ -41,10 +44,11 @@ def probe(lane: str, out: Path | None, machine: doctor.Machine | None = None) ->
             f"the machine {name} has no {', '.join(missing)}",
             "install cohortflow in a folder that all nodes see, or use a container profile",
         )
-    if out is not None and not out.is_dir():
-        raise Failure(
-            Category.CONFIG,
-            f"the machine {name} does not see the output folder {out}",
-            "choose an output folder that all nodes share",
-        )
+    for what, folder in folders.items():
+        if folder is not None and not folder.is_dir():
+            raise Failure(
+                Category.CONFIG,
+                f"the machine {name} does not see the {what} {folder}",
+                "put it where all nodes see it",
+            )
     return name

@@ -11,20 +11,19 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cohortflow.core import failed, layout, names, outcome, plan, runs, save
+from cohortflow.core import failed, launched, layout, names, outcome, plan, runs, save
 from cohortflow.core.outcome import Category
-from cohortflow.core.supervise import RECORD
+from cohortflow.core.supervise import RECORD, REFUSED_REMEDY
 
 _ERROR_LINE = re.compile(r"^ERROR ([A-Z_]+) (\S+) (.*)$", re.MULTILINE)
 # What a container engine or a shell says when it cannot start something.
 _NOT_STARTED = {125, 126, 127}
-_EXPORT = re.compile(r"^ *export COHORTFLOW_([A-Z]+)='((?:[^']|'\\'')*)'$", re.MULTILINE)
 # A scheduler that says so accepts the same task later.
-_PASSING = re.compile(r"limit|timed out|contact|temporar", re.IGNORECASE)
+_PASSING = re.compile(r"submit ?limit|submit ?job|timed out|contact|temporar", re.IGNORECASE)
 _TAIL_LINES = 40
 _TAIL_BYTES = 64 * 1024
 _HEAD_STEPS = {"sweep", "probe", "discover", "plan", "report"}
@@ -72,7 +71,7 @@ def collect(work: Path, run: str, since: float) -> Iterator[TaskRecord]:
         POSIX time of the run's start: older folders are not read.
     """
     for folder in _task_folders(work, since):
-        value = _supervised(folder) or _unsupervised(folder)
+        value = _supervised(folder) or launched.task(folder)
         if value is not None and value.get("run") == run and value.get("step") not in _HEAD_STEPS:
             yield _task_record(folder, value)
 
@@ -93,43 +92,10 @@ def _supervised(folder: Path) -> dict[str, Any] | None:
         value = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return value if isinstance(value, dict) else None
-
-
-def _unsupervised(folder: Path) -> dict[str, Any] | None:
-    """Describe a task that began, or ended, before its supervisor did, by Nextflow's own files."""
-    try:
-        began = (folder / ".command.run").stat().st_mtime
-        text = (folder / ".command.run").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    if not isinstance(value, dict):
         return None
-    status = _status(folder)
-    said = {name: value.replace(r"'\''", "'") for name, value in _EXPORT.findall(text)}
-    refused = said.get("REFUSED", "")
-    if status is None and not refused and not (folder / ".command.begin").exists():
-        return None  # it never began: it waits, or its run was stopped
-    try:
-        return {
-            "run": said["RUN"],
-            "unit": said["UNIT"],
-            "step": said["STEP"].rpartition(":")[2].partition("_")[2].lower(),
-            "attempt": int(said["ATTEMPT"]),
-            "exit": status,
-            "reason": "start" if status else "refused" if refused else "",
-            "refused": refused,
-            "started": datetime.fromtimestamp(began, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "seconds": 0.0,
-            "peak_memory_bytes": 0,
-        }
-    except (KeyError, ValueError):
-        return None
-
-
-def _status(folder: Path) -> int | None:
-    try:
-        return int((folder / ".exitcode").read_text())
-    except (OSError, ValueError):
-        return None
+    refused = launched.refusal(folder) if value.get("reason") == "refused" else ""
+    return value | {"refused": refused}
 
 
 def _task_record(folder: Path, value: dict[str, Any]) -> TaskRecord:
@@ -177,13 +143,13 @@ def _explained(
     if category is None:
         return None, None
     policy = outcome.OUTCOMES[category]
+    if value.get("refused"):
+        remedy = policy.remedy if category is Category.TEMPORARY else REFUSED_REMEDY
+        return _sentence(value["refused"]), remedy
     lines = [m for m in _ERROR_LINE.finditer(log) if m.group(1) == category]
     if lines:
         message, _, remedy = lines[-1].group(3).rpartition(": ")
         return (message or remedy), (remedy if message else policy.remedy)
-    if value.get("refused"):
-        told = (line.strip() for line in value["refused"].splitlines())
-        return outcome.one_line("; ".join(line for line in told if line)), policy.remedy
     if value.get("reason") == "budget":
         return (
             f"the unit's time is spent: {sum(value.get('spent', {}).values()):.0f} s in its steps",
@@ -197,6 +163,12 @@ def _explained(
     if category is Category.SOFTWARE:
         return f"exit status {value['exit']}: {words}", policy.remedy
     return policy.meaning, policy.remedy
+
+
+def _sentence(text: str) -> str:
+    """Join a program's lines to one."""
+    lines = (line.strip() for line in text.splitlines())
+    return outcome.one_line("; ".join(line for line in lines if line))
 
 
 def tail(folder: Path) -> str:

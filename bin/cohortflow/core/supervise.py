@@ -44,7 +44,7 @@ _ENDING: dict[int, str] = {
     signal.SIGHUP: "SIGHUP",
     signal.SIGUSR2: "SIGUSR2",
 }
-_REMEDY = "ask for less, or correct the queue, account or limits of the profile"
+REFUSED_REMEDY = "ask for less, or correct the queue, account or limits of the profile"
 
 
 class Record:
@@ -148,7 +148,7 @@ def _refused(refusal: str, record: Record, folder: str) -> int:
     """Say what the scheduler said, and record it."""
     from cohortflow.core.outcome import Category, Failure
 
-    failure = Failure(Category.CONFIG, " ".join(refusal.split()), _REMEDY)
+    failure = Failure(Category.CONFIG, " ".join(refusal.split()), REFUSED_REMEDY)
     _say(failure.line(record.unit))
     record.exit, record.reason = REFUSED, "refused"
     record.save(folder)
@@ -220,9 +220,10 @@ def _watch(child: int, limit: Limits, record: Record, begin: float, folder: str)
     processes.end_all(limit.grace)  # what the step left in the background
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     record.peak_memory_bytes = max(record.peak_memory_bytes, largest)
-    # Below its engine a step shares its control group with others: there the kernel ended this
-    # one only if its status says so. In a container or a job of its own any failure follows.
-    if (status == KILLED or (status and not engine)) and memory.kills() > kills:
+    # In a container or a job's own control group the kill of a process explains any failure; where
+    # other steps may share the group, as below an engine, it does only when the status says so.
+    own = not engine and memory.alone()
+    if (status == KILLED or (status and own)) and memory.kills() > kills:
         return _out_of_memory(record, folder, limit.grace)
     return status
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,7 +110,7 @@ def drive(
         _end_engine(process)
         _end_steps(shared.run, stop)
         if stop.received or process.returncode not in {0, 1}:
-            _sweep(shared.out, [shared.run], say)
+            _end_elsewhere(shared.out, shared.run, say)
     ended = not stop.received and process.returncode in {0, 1}
     found = records.save_all(shared.out, shared.run, task.work, began, ended=ended)
     identities = {d.unit.id: plan.identity(d.unit, shared) for d in task.decisions if d.steps}
@@ -179,33 +179,59 @@ def _end_steps(run: str, stop: Stop) -> None:
         time.sleep(0.2)
 
 
-def sweep(out: Path, say: Callable[[str], Any]) -> None:
-    """End what earlier runs of this output left running; we hold its lock."""
+def sweep(out: Path, chosen: Mapping[str, Any], say: Callable[[str], Any]) -> None:
+    """End what earlier runs of this output left running; we hold its lock.
+
+    Parameters
+    ----------
+    out : Path
+    chosen : mapping
+        ``profile`` and ``config`` of the run that begins: a bare run, which notes neither, may have
+        used the same.
+    say : callable
+
+    Raises
+    ------
+    Failure
+        When a container or job of an earlier run will not end.
+    """
     folder = layout.hidden(out, "runs")
     earlier = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     if any(leftovers.processes(earlier)):
         count = leftovers.end(earlier, GRACE)
         say(f"ended {count} processes that an earlier run left")
-    _sweep(out, earlier, say)
-
-
-def _sweep(out: Path, dead: Sequence[str], say: Callable[[str], Any]) -> None:
-    """End containers and jobs of runs that are over, where those runs may have had some."""
-    kinds = {kind for run in dead for kind in _kinds(layout.run_folder(out, run))}
+    kinds = _kinds(chosen).union(*(_kinds(_noted(out, run)) for run in earlier))
     if kinds:
-        for line in core_sweep.sweep(out, dead, kinds).lines():
+        for line in core_sweep.sweep(out, earlier, kinds).lines():
             say(line)
 
 
-def _kinds(folder: Path) -> set[str]:
-    """Tell where a run may have started something; a site's own configuration may choose any."""
+def _end_elsewhere(out: Path, run: str, say: Callable[[str], Any]) -> None:
+    """End a run's containers and jobs; its report is written whatever comes of it."""
+    kinds = _kinds(_noted(out, run))
+    if not kinds:
+        return
+    swept = core_sweep.try_sweep(out, [run], kinds)
+    for line in swept.lines():
+        say(line)
+    if swept.stuck:
+        say(": ".join(swept.trouble()))
+
+
+def _noted(out: Path, run: str) -> dict[str, Any]:
     try:
-        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        facts = json.loads((layout.run_folder(out, run) / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return set()
-    if facts.get("config"):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _kinds(chosen: Mapping[str, Any]) -> set[str]:
+    """Tell where a run may start something; a site's own configuration may choose any engine."""
+    if chosen.get("config"):
         return set(core_sweep.KINDS)
-    return set(str(facts.get("profile", "")).split(",")) & set(core_sweep.KINDS)
+    names = {name.strip() for name in str(chosen.get("profile", "")).split(",")}
+    return names & set(core_sweep.KINDS)
 
 
 def _free(progress: Progress, work: Path) -> None:

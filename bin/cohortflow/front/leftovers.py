@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 LABEL = b"COHORTFLOW_RUN="
+# Podman keeps one such process for all containers of a user; it may be a step that started it.
+SHARED = (b"catatonit\0-P", b"podman\0pause", b"podman pause")
 
 
 def processes(runs: Collection[str]) -> Iterator[int]:
@@ -26,9 +28,10 @@ def processes(runs: Collection[str]) -> Iterator[int]:
             continue
         try:
             variables = (folder / "environ").read_bytes().split(b"\0")
+            command = (folder / "cmdline").read_bytes()
         except OSError:
             continue  # another user's, or gone
-        if not wanted.isdisjoint(variables):
+        if not wanted.isdisjoint(variables) and not command.startswith(SHARED):
             yield int(folder.name)
 
 

@@ -145,17 +145,21 @@ def run(
     """
     show, say = quiet.safely(show), quiet.safely(say)
     first = planned(request)
+    lane, out = first.shared.lane, first.shared.out
     if first.running():
         engine.nextflow()
         engine.pipeline()
-        if request.config is None:  # a site's own may name other images
-            container.check(request.profile, request.lane)
-    lane, out = first.shared.lane, first.shared.out
+        container.check(
+            request.profile,
+            request.lane,
+            (request.study, out, request.work_folder()),
+            own_image=request.config is None,
+        )
     if warning := space.check(first.running(), out, request.work_folder(), lane.space):
         say(warning)
     layout.prepare(out, request.study, lane.name, lane.title, lane.bidsignore)
     with lock.output(out, request.wait, say) as held:
-        drive.sweep(out, say)
+        drive.sweep(out, _chosen(request), say)
         found = planned(request) if held.waited else first
         publish.repair(out, (d.unit for d in found.decisions))
         with drive.listening() as stop:
@@ -237,6 +241,10 @@ def _arguments(request: Request, shared: plan.Context, launch: Path) -> list[str
     return [*arguments, "--run_id", shared.run]
 
 
+def _chosen(request: Request) -> dict[str, Any]:
+    return {"profile": request.profile, "config": bool(request.config)}
+
+
 def _facts(request: Request, shared: plan.Context) -> dict[str, Any]:
     return {
         "run": shared.run,
@@ -247,8 +255,7 @@ def _facts(request: Request, shared: plan.Context) -> dict[str, Any]:
         "command": request.command
         or shlex.join(["cohortflow", "run", request.lane, str(request.study), str(request.out)]),
         "interrupted": False,
-        "profile": request.profile,
-        "config": bool(request.config),
+        **_chosen(request),
     }
 
 

@@ -11,6 +11,7 @@ from cohortflow.core.outcome import Category, Failure
 _REFUSED = "to grid scheduler for execution"
 _VANISHED = "terminated for an unknown reason"
 _TOLD = re.compile(r"^ *(?:\w+: error: .*|ERROR [A-Z_]+ .*)$")
+_ENGINE = re.compile(r"\b(podman|docker|ch-run|apptainer)\b.*not found")
 _LAST = 12
 
 
@@ -43,10 +44,17 @@ def why(lines: Sequence[str], work: Path) -> str:
             f"no node of the cluster sees the work folder {work}",
             "choose one that all nodes share with --work-dir",
         ).line()
+    said = _tail(lines)
+    if "CORE_PROBE" in text and (re.search(r"exit status:\s+125", text) or _ENGINE.search(said)):
+        return Failure(
+            Category.CONFIG,
+            f"a node of the cluster cannot start the container: {said}",
+            "install the runtime and load the image on every node",
+        ).line()
     if "CORE_PROBE" in text and re.search(r"exit status:\s+127", text):
         return Failure(
             Category.CONFIG,
-            f"a node of the cluster does not find the tools or their Python: {_tail(lines)}",
+            f"a node of the cluster does not find the tools or their Python: {said}",
             "install cohortflow in a folder that all nodes see, or use a container profile",
         ).line()
     if "CORE_PROBE" in text and told.startswith("ERROR "):
