@@ -93,7 +93,7 @@ class Engine:
 
 
 def checkout(root: Path, folder: Path, **tools: str) -> Path:
-    """Copy what a run needs of the checkout; `convert="…"` replaces `dwi-convert`.
+    """Copy what a run needs of the checkout; `dwi_convert="…"` replaces `dwi-convert`.
 
     The tool itself stays beside it, as `dwi-convert-real`.
     """
@@ -101,8 +101,8 @@ def checkout(root: Path, folder: Path, **tools: str) -> Path:
         shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in FILES:
         shutil.copy(root / name, folder / name)
-    for step, text in tools.items():
-        tool = folder / "bin" / f"dwi-{step}"
+    for name, text in tools.items():
+        tool = folder / "bin" / name.replace("_", "-")
         tool.rename(tool.with_name(f"{tool.name}-real"))
         tool.write_text(text)
         tool.chmod(0o755)

@@ -67,7 +67,7 @@ def test_a_step_reaches_its_own_folder_and_nothing_else(
     engine, out = engine_of(name), tmp_path / "out"
     # Beside each other, so that Nextflow mounts the folder that holds them all.
     study = make_study(tmp_path / "study", "01")
-    copy = checkout(root, tmp_path / "checkout", convert=TOOL)
+    copy = checkout(root, tmp_path / "checkout", dwi_convert=TOOL)
     two = engine.config("process { withName: 'DWI_CONVERT' { cpus = 2 } }")
     with socket.create_server(("127.0.0.1", 0)) as server:
         told = {"out": str(out), "port": server.getsockname()[1]}

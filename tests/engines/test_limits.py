@@ -45,7 +45,7 @@ LEAST = {"hungry": 2, "greedy": 3, "stubborn": 1, "good": 1}
 
 @pytest.fixture(scope="module")
 def copy(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return checkout(root, tmp_path_factory.mktemp("limits") / "checkout", convert=TOOL)
+    return checkout(root, tmp_path_factory.mktemp("limits") / "checkout", dwi_convert=TOOL)
 
 
 @pytest.fixture(scope="module")

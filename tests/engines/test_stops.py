@@ -31,13 +31,13 @@ from pathlib import Path
 
 while Path(__file__).with_name("wait").exists():
     time.sleep(0.1)
-os.execv(Path(__file__).with_name("dwi-convert-real"), sys.argv)
+os.execv(__file__ + "-real", sys.argv)
 """
 
 
 @pytest.fixture(scope="module")
 def copy(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return checkout(root, tmp_path_factory.mktemp("stops") / "checkout", convert=TOOL)
+    return checkout(root, tmp_path_factory.mktemp("stops") / "checkout", dwi_convert=TOOL)
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +148,31 @@ def test_a_bare_run_ends_what_a_killed_bare_run_left(
     assert ended.status == 0, ended.text
     assert not engine.left(out)
     assert outputs(out) == expected
+
+
+def test_a_status_that_a_cancelled_job_left_is_not_taken_for_the_next_runs(
+    engine_of: Callable[[str], Engine], study: Path, root: Path, tmp_path: Path
+) -> None:
+    """Nextflow uses the folder of a task again whose run was killed, with all that is in it."""
+    copy = checkout(root, tmp_path / "checkout", core_probe=TOOL)
+    engine, out, wait = engine_of("slurm"), tmp_path / "out", copy / "bin" / "wait"
+    wait.touch()
+    process = start(engine, engine.command(study, out, root=copy))
+    deadline = time.monotonic() + 90
+    while not (began := list(out.glob(".cohortflow/nextflow/work/*/*/.supervise.json"))):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    stop(process, signal.SIGKILL)
+    wait.unlink()
+    engine.execute(["scancel", "--state=RUNNING"])
+    engine_is_idle(engine, out)
+    began[0].with_name(".exitcode").write_text("143")  # as a wrapper that was told in time does
+    ended = engine.run(study, out, root=copy)
+    assert ended.status == 0, ended.text
+
+
+def engine_is_idle(engine: Engine, out: Path) -> None:
+    deadline = time.monotonic() + 60
+    while engine.left(out):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
