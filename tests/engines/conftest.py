@@ -52,15 +52,19 @@ def cluster() -> Callable[..., AbstractContextManager[slurm_here.Cluster]]:
     return start
 
 
+def build(root: Path, settings: Mapping[str, str]) -> None:
+    """Make the images that are not there yet."""
+    made = subprocess.run(
+        [root / "containers" / "build.sh"], env={**os.environ, **settings},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stdout + made.stderr
+
+
 @pytest.fixture(scope="session")
 def image(podman: Mapping[str, str], root: Path) -> Mapping[str, str]:
     """See that the image of the dwi lane is there; return podman's environment."""
-    made = subprocess.run(
-        [root / "containers" / "build.sh"],
-        env={**os.environ, **podman, "RUNTIME": "podman"}, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stdout + made.stderr
+    build(root, {**podman, "RUNTIME": "podman"})
     return podman
 
 
@@ -68,13 +72,8 @@ def image(podman: Mapping[str, str], root: Path) -> Mapping[str, str]:
 def image_folder(image: Mapping[str, str], root: Path) -> Mapping[str, str]:
     """See that the image is there as Charliecloud's folder."""
     if shutil.which("ch-run") is None:
-        absent("no ch-run: apt-get install charliecloud")
-    made = subprocess.run(
-        [root / "containers" / "build.sh"],
-        env={**os.environ, **image, "RUNTIME": "charliecloud"}, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stdout + made.stderr
+        absent("no ch-run: apt-get install charliecloud-runtime")
+    build(root, {**image, "RUNTIME": "charliecloud"})
     return {"USER": os.environ.get("USER", "root")}
 
 

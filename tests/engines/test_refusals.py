@@ -56,6 +56,33 @@ def test_a_task_that_asks_for_too_much_fails_its_unit_alone(
     assert other["status"] == "done"
 
 
+FAILS_ONCE = r"""#!/usr/bin/env python3
+import os, sys
+
+if os.environ["COHORTFLOW_ATTEMPT"] == "1":
+    sys.exit(75)
+os.execv(__file__ + "-real", sys.argv)
+"""
+
+
+def test_a_retry_that_asks_for_too_much_fails_its_unit_alone(
+    cluster: Start, study: Path, root: Path, tmp_path: Path
+) -> None:
+    copy = checkout(root, tmp_path / "checkout", dwi_mask=FAILS_ONCE)
+    with cluster(tmp_path / "slurm", nodes=1, max_memory=3500) as running:
+        engine, out = on(running, tmp_path), tmp_path / "out"
+        config = engine.config(
+            "process { withName: 'DWI_MASK' {",
+            "    memory = { task.tag == 'sub-01' && task.attempt > 1 ? 9.GB : 1.GB }",
+            "} }",
+        )
+        ended = engine.run(study, out, root=copy, config=config)
+    assert ended.status == 1, ended.text
+    assert units(out)["sub-01"]["category"] == "CONFIG"
+    assert "Memory" in units(out)["sub-01"]["message"]
+    assert units(out)["sub-02"]["status"] == "done"
+
+
 def test_a_wrong_partition_is_told_before_any_unit_starts(
     cluster: Start, study: Path, root: Path, tmp_path: Path
 ) -> None:

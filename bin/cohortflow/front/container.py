@@ -32,7 +32,7 @@ def check(profile: str, lane: str, paths: Sequence[Path] = (), *, own_image: boo
     Raises
     ------
     Failure
-        CONFIG.
+        USAGE for a path, CONFIG for a runtime or image.
     """
     names = [name.strip() for name in profile.split(",") if name.strip()]
     runtimes = [runtime for runtime in images.RUNTIMES if runtime in names]
