@@ -12,7 +12,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-BENCHES = ("discovery", "tensor", "engine", "slurm", "publish", "plan", "report")
+BENCHES = ("discovery", "tensor", "cells", "engine", "slurm", "publish", "plan", "report")
 SIZES = ("full", "small", "tiny")
 
 

@@ -34,7 +34,9 @@ def told(rows: Rows, symbol_of: list[int], top: int = 2000) -> list[str]:
     ranker = rank.ranker(np.array(symbol_of, np.int32), len(SYMBOLS), top)
     ranked = ranker.rank(rows)
     assert ranked.trouble == rank.FINE
-    return sentences.sentences(ranked, sentences.vocabulary(SYMBOLS)).to_pylist()
+    return sentences.sentences(
+        ranked, sentences.vocabulary(SYMBOLS), np.arange(rows.cells)
+    ).to_pylist()
 
 
 @pytest.mark.parametrize(

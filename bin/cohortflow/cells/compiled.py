@@ -17,7 +17,9 @@ def compiled(function: Callable[Given, Result]) -> Callable[Given, Result]:
     It is kept beside the module, or in the user's cache folder; where neither can be written (in a
     container) each process compiles for itself, which takes some seconds.
     """
+    made: Callable[Given, Result]
     try:
-        return numba.njit(cache=True, nogil=True)(function)
+        made = numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # no folder for the cache
-        return numba.njit(nogil=True)(function)
+        made = numba.njit(nogil=True)(function)
+    return made

@@ -15,7 +15,6 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from cohortflow.cells import card, h5ad, matrix, obs, picture, rank, shards, table
 from cohortflow.cells.frame import Frame
@@ -117,10 +116,8 @@ def _pass(
         for rows in _by_chunk(matrix.blocks(chosen, parts[0].folder), options.chunk_size):
             ranked = _ranked(chosen, ranker, rows)
             lengths += np.bincount(np.diff(ranked.pointers), minlength=len(lengths))
-            batch = table.batch(made, rows, ranked)
-            is_test = table.tests(made, batch, rows.start)
-            for part, mask in zip(parts, (~is_test, is_test), strict=True):
-                part.add(batch if mask.all() else batch.filter(pa.array(mask)))
+            for part, batch in zip(parts, table.batches(made, rows, ranked), strict=True):
+                part.add(batch)
             if rows.stop % options.chunk_size == 0:
                 for part in parts:
                     part.end_chunk()

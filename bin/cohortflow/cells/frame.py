@@ -99,6 +99,31 @@ def values(column: Column, rows: int, block: int = 100_000) -> Iterator[pa.Array
         yield column.read(start, min(rows, start + block))
 
 
+def ahead(column: Column, rows: int, size: int) -> Column:
+    """Return a column that reads ahead, for who reads it in small pieces from begin to end.
+
+    Parameters
+    ----------
+    column : Column
+    rows : int
+        Of the table.
+    size : int
+        Rows to read at once; a piece that lies in two of these reads is read by itself.
+    """
+    held: dict[int, pa.Array] = {}
+
+    def read(start: int, stop: int) -> pa.Array:
+        first = start - start % size
+        if stop > first + size:
+            return column.read(start, stop)
+        if first not in held:
+            held.clear()
+            held[first] = column.read(first, min(rows, first + size))
+        return held[first].slice(start - first, stop - start)
+
+    return Column(column.name, column.type, read)
+
+
 def _group(group: h5py.Group) -> Frame | None:
     named = h5ad.attribute(group, "_index")
     name = next((n for n in (named, "_index", "index") if isinstance(n, str) and n in group), None)
@@ -247,8 +272,7 @@ def _type(dtype: np.dtype[Any]) -> pa.DataType | None:
 def _array(found: h5ad.Array, kind: pa.DataType, hidden: h5ad.Array | None = None) -> pa.Array:
     """Make an Arrow array of values as they were read; ``hidden`` ones are null."""
     if pa.types.is_string(kind):
-        texts = [v.decode("utf-8") if isinstance(v, bytes) else str(v) for v in found.tolist()]
-        return pa.array(texts, kind, mask=hidden)
+        return pa.array(found.tolist(), pa.binary(), mask=hidden).cast(pa.string())
     native = found.astype(kind.to_pandas_dtype(), copy=False)
     # A missing number is NaN in h5ad, and null in parquet.
     if found.dtype.kind == "f" and hidden is None:

@@ -118,7 +118,7 @@ def read(dataset: h5py.Dataset, start: int, stop: int) -> Array:
     Parameters
     ----------
     dataset : h5py.Dataset
-        Strings of variable length are decoded.
+        Strings of variable length become bytes.
     start, stop : int
 
     Raises
@@ -127,8 +127,6 @@ def read(dataset: h5py.Dataset, start: int, stop: int) -> Array:
         As `reading` says.
     """
     with reading(path_of(dataset)):
-        if h5py.check_string_dtype(dataset.dtype) is not None:
-            return np.asarray(dataset.asstr("utf-8")[start:stop])
         return np.asarray(dataset[start:stop])
 
 

@@ -17,7 +17,7 @@ from cohortflow.cells.rows import BLOCK_CELLS, Rows
 from cohortflow.core.outcome import Failure
 
 # A block has fewer cells where their entries would take more than this.
-_BLOCK_ENTRIES = 4_000_000
+_BLOCK_ENTRIES = 1_000_000
 _DENSE_BYTES = 16 << 20
 
 Layout = Literal["csr", "csc", "dense"]

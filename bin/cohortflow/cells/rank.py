@@ -59,7 +59,8 @@ class Ranker:
     top : int
         Genes of a cell that are kept.
     sums, squares : ndarray of float64, (genes,)
-        Sum of the values of each gene and of their squares, over all blocks so far.
+        Sum of the values of each gene that are no integers, and of their squares, over all blocks
+        so far. (Counts are never scaled, and to add them up would take time.)
     fractions : ndarray of int64, (1,)
         How many values were no integers.
     """
@@ -125,10 +126,11 @@ def _rank(
     chosen: npt.NDArray[np.int32],
 ) -> tuple[int, int]:
     """Fill `ends` and `chosen` with each cell's symbols; return what is wrong and where."""
-    total = np.zeros(count, np.float64)
-    seen = np.zeros(count, np.uint8)
+    # (Unsigned indices save the compiler a look whether they count from the end.)
+    place_of = np.full(count, -1, np.int32)
     found = np.empty(count, np.int32)
     spare = np.empty(count, np.int32)
+    held = np.empty(count, np.float64)
     keys = np.empty(count, np.uint64)
     other = np.empty(count, np.uint64)
     places = np.zeros(_DIGITS + 1, np.int64)
@@ -146,25 +148,26 @@ def _rank(
             if value < 0:
                 return 1, cell
             gene = columns[entry]
-            sums[gene] += value
-            squares[gene] += value * value
             if value != np.floor(value):
                 fractions[0] += 1
-            symbol = symbol_of[gene]
-            if seen[symbol]:
-                total[symbol] += value
+                sums[gene] += value
+                squares[gene] += value * value
+            symbol = np.uint32(symbol_of[np.uint32(gene)])
+            place = place_of[symbol]
+            if place >= 0:
+                held[place] += value
                 continue
-            seen[symbol] = 1
-            total[symbol] = value
+            place_of[symbol] = size
             found[size] = symbol
+            held[size] = value
             size += 1
-            rising &= symbol > last
-            last = symbol
+            rising &= np.int64(symbol) > last
+            last = np.int64(symbol)
         if not rising:
-            found[:size].sort()
-        _keys(total, found, size, keys)
+            _put_in_order(found, held, place_of, size)
         for place in range(size):
-            seen[found[place]] = 0
+            place_of[np.uint32(found[place])] = -1
+        _keys(held, size, keys)
         ordered = _sort(keys, found, other, spare, size, places)
         for place in range(min(size, top)):
             chosen[at] = ordered[place]
@@ -174,41 +177,53 @@ def _rank(
 
 
 @compiled
-def _keys(
-    total: npt.NDArray[np.float64],
+def _put_in_order(
     found: npt.NDArray[np.int32],
+    held: npt.NDArray[np.float64],
+    place_of: npt.NDArray[np.int32],
+    size: int,
+) -> None:
+    """Sort symbols that came in another order, their values with them."""
+    before = held[:size].copy()
+    found[:size].sort()
+    for place in range(size):
+        held[place] = before[place_of[found[place]]]
+
+
+@compiled
+def _keys(
+    values: npt.NDArray[np.float64],
     size: int,
     keys: npt.NDArray[np.uint64],
 ) -> None:
-    """Give each symbol a key that falls as its value rises, with as few digits as can be.
+    """Give each value a key that falls as it rises, with as few digits as can be.
 
     Of positive numbers the bits of IEEE 754, read as an integer, rise with the number.
     """
+    highest = 0.0
     integral = True
+    for place in range(size):
+        value = values[place]
+        highest = value if value > highest else highest
+        integral &= value == np.floor(value)
+    if integral and highest < 2.0**53:
+        for place in range(size):
+            keys[place] = np.int64(highest - values[place])
+        return
     single = True
     for place in range(size):
-        value = total[found[place]]
-        integral &= value == np.floor(value) and value < 4e9
-        single &= np.float64(np.float32(value)) == value
-    short = np.empty(1, np.float32)
-    long = np.empty(1, np.float64)
-    short_bits = short.view(np.uint32)
-    long_bits = long.view(np.uint64)
-    highest = np.uint64(0)
-    for place in range(size):
-        value = total[found[place]]
-        if integral:
-            key = np.uint64(value)
-        elif single:
-            short[0] = value
-            key = np.uint64(short_bits[0])
-        else:
-            long[0] = value
-            key = long_bits[0]
-        keys[place] = key
-        highest = max(highest, key)
-    for place in range(size):
-        keys[place] = highest - keys[place]
+        single &= np.float64(np.float32(values[place])) == values[place]
+    if single:
+        short = values[:size].astype(np.float32).view(np.uint32)
+        largest = np.float32(highest)
+        top = np.array([largest], np.float32).view(np.uint32)[0]
+        for place in range(size):
+            keys[place] = np.uint64(top - short[place])
+    else:
+        long = values[:size].view(np.uint64)
+        top_long = np.array([highest], np.float64).view(np.uint64)[0]
+        for place in range(size):
+            keys[place] = top_long - long[place]
 
 
 @compiled
@@ -226,15 +241,16 @@ def _sort(
         largest = max(largest, keys[place])
     shift = np.uint64(0)
     while size > 1 and shift < 64 and (largest >> shift) > 0:
-        places[:] = 0
+        digits = min(_MASK, largest >> shift) + np.uint64(1)
+        places[: digits + np.uint64(1)] = 0
         for place in range(size):
             places[((keys[place] >> shift) & _MASK) + np.uint64(1)] += 1
-        for digit in range(1, _DIGITS):
-            places[digit] += places[digit - 1]
+        for digit in range(np.uint64(1), digits):
+            places[digit] += places[digit - np.uint64(1)]
         for place in range(size):
             digit = (keys[place] >> shift) & _MASK
-            target = places[digit]
-            places[digit] = target + 1
+            target = np.uint64(places[digit])
+            places[digit] += 1
             other[target] = keys[place]
             spare[target] = found[place]
         keys, other = other, keys

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 #: Cells of a block, at most.
-BLOCK_CELLS = 1000
+BLOCK_CELLS = 250
 
 
 @dataclass(frozen=True)

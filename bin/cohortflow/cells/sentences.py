@@ -40,14 +40,22 @@ def vocabulary(symbols: Sequence[str]) -> Vocabulary:
     return Vocabulary(words, np.array([len(text) for text in texts], np.uint64))
 
 
-def sentences(ranked: Ranked, known: Vocabulary) -> pa.StringArray:
-    """Return the sentence of each cell; that of a cell without expression is empty."""
-    cells = len(ranked.pointers) - 1
+def sentences(ranked: Ranked, known: Vocabulary, order: npt.NDArray[np.int64]) -> pa.StringArray:
+    """Return the sentences of cells; that of a cell without expression is empty.
+
+    Parameters
+    ----------
+    ranked : Ranked
+    known : Vocabulary
+    order : ndarray of int64
+        The cells of the block whose sentences are wanted, in this order.
+    """
+    cells = len(order)
     ends = np.zeros(cells + 1, np.int32)
-    size = _measure(ranked.symbols, ranked.pointers, known.lengths, ends)
+    size = _measure(ranked.symbols, ranked.pointers, known.lengths, order, ends)
     # Whole words are copied: the last one may reach beyond the text.
     text = np.empty(size + known.words.shape[1] * _WORD, np.uint8)
-    _fill(ranked.symbols, ranked.pointers, known.words, known.lengths, text)
+    _fill(ranked.symbols, ranked.pointers, known.words, known.lengths, order, text)
     return pa.StringArray.from_buffers(cells, pa.py_buffer(ends), pa.py_buffer(text[:size]))
 
 
@@ -56,16 +64,18 @@ def _measure(
     symbols: npt.NDArray[np.int32],
     pointers: npt.NDArray[np.int64],
     lengths: npt.NDArray[np.uint64],
+    order: npt.NDArray[np.int64],
     ends: npt.NDArray[np.int32],
 ) -> int:
     """Fill in where each sentence ends."""
     size = 0
-    for cell in range(pointers.size - 1):
+    for number in range(order.size):
+        cell = order[number]
         for place in range(pointers[cell], pointers[cell + 1]):
             size += int(lengths[symbols[place]])
         if pointers[cell + 1] > pointers[cell]:
             size -= 1  # no space at the end
-        ends[cell + 1] = size
+        ends[number + 1] = size
     return size
 
 
@@ -75,12 +85,13 @@ def _fill(
     pointers: npt.NDArray[np.int64],
     words: npt.NDArray[np.uint64],
     lengths: npt.NDArray[np.uint64],
+    order: npt.NDArray[np.int64],
     text: npt.NDArray[np.uint8],
 ) -> None:
     """Copy the symbols one behind the other; each overwrites the padding of the one before."""
     at = np.uint64(0)
     eight = np.uint64(8)
-    for cell in range(pointers.size - 1):
+    for cell in order:
         for place in range(pointers[cell], pointers[cell + 1]):
             symbol = np.uint64(symbols[place])
             length = lengths[symbol]

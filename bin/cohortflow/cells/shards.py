@@ -112,10 +112,8 @@ class Part:
         if self._writer is None:
             self._open()
         assert self._writer is not None  # noqa: S101 - for the type checker
-        # One array a row group: a column in pieces would be written as several pages of any size.
-        self._writer.write_table(table.slice(0, whole).combine_chunks(), GROUP_CELLS)
-        rest = table.slice(whole).combine_chunks()
-        self._waiting = rest.to_batches()
+        self._writer.write_table(table.slice(0, whole), GROUP_CELLS)
+        self._waiting = table.slice(whole).to_batches()
 
     def _open(self) -> None:
         path = self.folder / f"{self.name}-{len(self._files):05d}.part"

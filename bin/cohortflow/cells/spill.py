@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ import numpy.typing as npt
 from cohortflow.cells.compiled import compiled
 from cohortflow.cells.rows import BLOCK_CELLS, Rows
 
-_BUCKET_BYTES = 48 << 20
-_MOST_BUCKETS = 200
+_BUCKET_BYTES = 24 << 20
+_LARGEST_ENTRY = 16
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,7 @@ def rows(pieces: Iterable[Entries], cells: int, entries: int, scratch: Path) -> 
     OSError
         When the scratch folder is full.
     """
-    size = max(_BUCKET_BYTES, -(-entries * 16 // _MOST_BUCKETS))
-    buckets = max(1, -(-entries * 16 // size))
+    buckets = max(1, -(-entries * _LARGEST_ENTRY // _BUCKET_BYTES))
     per_bucket = max(1, -(-cells // buckets))
     with tempfile.TemporaryDirectory(prefix=".spill-", dir=scratch) as folder:
         paths = [Path(folder, f"{n}") for n in range(-(-cells // per_bucket))]
@@ -71,15 +69,17 @@ def rows(pieces: Iterable[Entries], cells: int, entries: int, scratch: Path) -> 
 def _distribute(pieces: Iterable[Entries], paths: list[Path], per_bucket: int) -> np.dtype[Any]:
     """Append each entry to the file of its bucket; return how an entry is stored."""
     dtype = _record(np.dtype(np.float32))
-    with ExitStack() as stack:
-        files = [stack.enter_context(path.open("wb", buffering=0)) for path in paths]
-        for piece in pieces:
-            dtype = _record(piece.values.dtype)
-            packed = np.empty(len(piece.cells), dtype)
-            ends = _sorted_by_bucket(
-                piece.cells, piece.columns, piece.values, per_bucket, len(paths), packed
-            )
-            for number, file in enumerate(files):
+    for path in paths:
+        path.touch()
+    for piece in pieces:
+        dtype = _record(piece.values.dtype)
+        packed = np.empty(len(piece.cells), dtype)
+        ends = _sorted_by_bucket(
+            piece.cells, piece.columns, piece.values, per_bucket, len(paths), packed
+        )
+        for number in np.flatnonzero(np.diff(ends)):
+            # Opened each time: there may be more buckets than a process may have open files.
+            with paths[number].open("ab", buffering=0) as file:
                 _write(file.fileno(), packed[ends[number] : ends[number + 1]])
     return dtype
 
@@ -89,7 +89,7 @@ def _record(values: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def _write(descriptor: int, records: npt.NDArray[Any]) -> None:
-    left = memoryview(records.tobytes())
+    left = memoryview(records.view(np.uint8).data)
     while left:
         left = left[os.write(descriptor, left) :]
 

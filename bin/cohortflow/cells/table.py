@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cohortflow.cells import genes, obs, sentences, split
+from cohortflow.cells import frame, genes, obs, sentences, split
 from cohortflow.cells.age import Ages
 from cohortflow.cells.frame import Column, Frame
 from cohortflow.cells.rank import Ranked
@@ -21,6 +21,8 @@ from cohortflow.cells.settings import Decided, Options
 
 AGES = {"age": pa.float64(), "age_low": pa.float64(), "age_high": pa.float64(),
         "age_unit": pa.string()}  # fmt: skip
+# Cells whose columns of obs are read at once.
+_AHEAD = 5000
 #: Columns that conversion adds; one of obs that has such a name becomes ``obs_<name>``.
 ADDED = ("cell_id", "cell_sentence", "gene_ids", *AGES)
 
@@ -31,7 +33,8 @@ class Maker:
 
     Attributes
     ----------
-    cells : Frame
+    index : Column
+        Names of the cells.
     columns : mapping of str to Column
         Columns of obs by the names that they have in parquet.
     schema : pyarrow.Schema
@@ -51,7 +54,7 @@ class Maker:
         Donor or stage, where the split asks for it.
     """
 
-    cells: Frame
+    index: Column
     columns: Mapping[str, Column]
     schema: pa.Schema
     symbols: list[str]
@@ -86,22 +89,23 @@ def maker(
     provenance : mapping
         Facts that each parquet file carries in its metadata, as JSON.
     """
-    columns = _columns(cells)
+    columns = {name: frame.ahead(c, cells.rows, _AHEAD) for name, c in _columns(cells).items()}
+    own = {column.name: column for column in columns.values()}
     symbols, symbol_of = genes.columns(decided.genes)
     first = np.full(len(symbols), -1, np.int32)
     first[symbol_of[::-1]] = np.arange(len(symbol_of), dtype=np.int32)[::-1]
     wanted = decided.split.column
-    group = cells.column(wanted) if wanted else None
+    group = own.get(wanted) if wanted else None
     stages, ages = _ages(decided.ages)
     return Maker(
-        cells,
+        frame.ahead(cells.index, cells.rows, _AHEAD),
         columns,
         _schema(columns, options.gene_ids, provenance),
         symbols,
         symbol_of,
         sentences.vocabulary(symbols),
         first,
-        cells.column(obs.STAGE),
+        own.get(obs.STAGE),
         stages,
         ages,
         decided.split,
@@ -144,8 +148,8 @@ def _ages(ages: Ages) -> tuple[pa.Array, dict[str, pa.Array]]:
     return pa.array([row.label for row in known], pa.string()), arrays
 
 
-def batch(made: Maker, rows: Rows, ranked: Ranked) -> pa.RecordBatch:
-    """Make the rows of a block of cells.
+def batches(made: Maker, rows: Rows, ranked: Ranked) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """Make the rows of a block of cells, those for training and those for testing.
 
     Parameters
     ----------
@@ -155,35 +159,36 @@ def batch(made: Maker, rows: Rows, ranked: Ranked) -> pa.RecordBatch:
         Of the same cells.
     """
     start, stop = rows.start, rows.stop
-    arrays = [made.cells.index.read(start, stop), sentences.sentences(ranked, made.known)]
+    ids = made.index.read(start, stop)
+    is_test = _tests(made, ids, start, stop)
+    # Cells are put in order before there are sentences: those are long, and not copied again.
+    order = np.argsort(is_test, kind="stable")
+    small = {"cell_id": ids, **_ages_of(made, start, stop)}
+    small |= {name: column.read(start, stop) for name, column in made.columns.items()}
+    arrays = {name: array.take(pa.array(order)) for name, array in small.items()}
+    arrays["cell_sentence"] = sentences.sentences(ranked, made.known, order)
     if "gene_ids" in made.schema.names:
-        numbers = pa.array(made.first[ranked.symbols])
-        ends = pa.array(ranked.pointers.astype(np.int32))
-        arrays.append(pa.ListArray.from_arrays(ends, numbers))
-    arrays += _ages_of(made, start, stop)
-    arrays += [column.read(start, stop) for column in made.columns.values()]
-    return pa.RecordBatch.from_arrays(arrays, schema=made.schema)
+        arrays["gene_ids"] = _gene_ids(made, ranked).take(pa.array(order))
+    both = pa.RecordBatch.from_arrays([arrays[n] for n in made.schema.names], schema=made.schema)
+    train = len(order) - int(is_test.sum())
+    return both.slice(0, train), both.slice(train)
 
 
-def _ages_of(made: Maker, start: int, stop: int) -> list[pa.Array]:
+def _gene_ids(made: Maker, ranked: Ranked) -> pa.ListArray:
+    numbers = pa.array(made.first[ranked.symbols])
+    return pa.ListArray.from_arrays(pa.array(ranked.pointers.astype(np.int32)), numbers)
+
+
+def _ages_of(made: Maker, start: int, stop: int) -> dict[str, pa.Array]:
     if made.stage is None:
-        return [pa.nulls(stop - start, kind) for kind in AGES.values()]
+        return {name: pa.nulls(stop - start, kind) for name, kind in AGES.items()}
     found = made.stage.read(start, stop).cast(pa.string())
     places = pc.index_in(found, value_set=made.stages)
-    return [made.ages[name].take(places) for name in AGES]
+    return {name: made.ages[name].take(places) for name in AGES}
 
 
-def tests(made: Maker, batch: pa.RecordBatch, start: int) -> npt.NDArray[np.bool_]:
-    """Tell which rows of a batch are for testing.
-
-    Parameters
-    ----------
-    made : Maker
-    batch : pyarrow.RecordBatch
-    start : int
-        Number of its first cell in the file.
-    """
-    stop = start + batch.num_rows
-    groups = obs.texts(made.group, start, stop) if made.group else [None] * batch.num_rows
-    ids = batch.column(0).to_pylist() if made.decided.by != "donor" else [""] * batch.num_rows
-    return split.is_test(made.decided, ids, groups)
+def _tests(made: Maker, ids: pa.Array, start: int, stop: int) -> npt.NDArray[np.bool_]:
+    """Tell which cells are for testing."""
+    groups = obs.texts(made.group, start, stop) if made.group else [None] * len(ids)
+    names = ids.to_pylist() if made.decided.by != "donor" else [""] * len(ids)
+    return split.is_test(made.decided, names, groups)
