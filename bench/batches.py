@@ -36,7 +36,7 @@ def _units(study: Path, count: int) -> list[Unit]:
 
 def _context(out: Path, study: Path) -> plan.Context:
     study.mkdir(parents=True, exist_ok=True)
-    layout.prepare(out, study, LANE.name, LANE.title, LANE.bidsignore)
+    layout.prepare(out, study, LANE)
     return plan.context(LANE, str(study), out, RUN, {}, STARTED)
 
 

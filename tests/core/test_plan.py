@@ -241,6 +241,20 @@ def test_an_unsafe_name_is_excluded_alone(out: Path, change: dict[str, str]) -> 
     assert found[0].unit.excluded.category is Category.DATA_INVALID
 
 
+@pytest.mark.parametrize(
+    "folder", ["logs", "Logs", "logs/a", "derivatives", "report.html", "readme.MD", "code"]
+)
+def test_a_folder_that_the_output_keeps_for_something_else_is_excluded(
+    out: Path, folder: str
+) -> None:
+    one = unit(folder=folder)
+    (decision,) = plan.decisions([one], context(out), NO_WISHES)
+    assert decision.decision == "invalid"
+    assert folder.partition("/")[0] in decision.detail
+    (other,) = plan.decisions([unit(folder=f"a-{folder}")], context(out), NO_WISHES)
+    assert other.decision == "run"
+
+
 def test_each_step_depends_on_what_it_reads_and_no_more(out: Path) -> None:
     one = unit(options={"series_uid": "1.2"})
     steps = plan.decide(one, context(out), NO_WISHES).steps
@@ -329,6 +343,29 @@ def test_the_tool_plans_and_writes_nothing_else(
     assert (head["run"], head["parameters"]) == ("r1", {"gradient_check": "warn"})
     assert set(first["steps"]) == {"convert", "mask", "tensor"}
     assert not target.exists()
+
+
+def test_the_tool_reads_a_table_of_the_lane_that_is_named_with_what_its_parameters_name(
+    root: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.h5ad").write_bytes(b"\x89HDF\r\n\x1a\n")
+    for name in ("table.txt", "units.csv"):
+        (folder / name).write_text("id,h5ad\nfirst,a.h5ad\n")
+    written = tmp_path / "plan.jsonl"
+    given = ("--lane", "cells", "--parameter", f"hgnc={folder / 'table.txt'}")
+    for more in ((), ("--refresh",)):
+        place = ("--dataset", folder / "a.h5ad", "--outdir", tmp_path / "out")
+        done = core_plan(
+            root, environment, folder / "units.csv", *place, *given, *more, "--output", written
+        )
+        assert done.returncode == 0, done.stderr
+        head, first = plan.read(written)
+        assert (head["lane"], head["dataset"]) == ("cells", str(folder))
+        roles = {one["role"]: one["path"] for one in first["unit"]["inputs"]}
+        assert roles == {"h5ad": str(folder / "a.h5ad"), "hgnc": str(folder / "table.txt")}
+        assert "hgnc" not in head["parameters"]
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,20 @@ def test_a_container_is_given_the_supervisors_variables(
     assert not [variable for variable in passed if "URL" in variable or "TOKEN" in variable]
 
 
+@pytest.mark.parametrize("name", sorted(ENGINES))
+def test_only_what_sends_something_is_given_a_token_and_by_name(
+    profiles: dict[str, dict[str, str]], name: str
+) -> None:
+    options = {
+        key: value for key, value in profiles[name].items() if key.endswith("containerOptions")
+    }
+    given = {key for key, value in options.items() if "HF_" in value}
+    assert given == {"process.'withLabel:network'.containerOptions"}
+    text = options[given.pop()]
+    assert not re.search(r"\$\{?HF_(TOKEN\b|ENDPOINT)", text), "its value would be in a command"
+    assert "--network=none" not in text
+
+
 @pytest.mark.parametrize("name", sorted(ENGINES - {"charliecloud"}))
 def test_a_step_cannot_write_to_its_inputs(profiles: dict[str, dict[str, str]], name: str) -> None:
     assert profiles[name][f"{name}.writableInputMounts"] == "false"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,35 @@ def kept(out: Path) -> dict[str, str]:
         for p in base.rglob("*")
         if p.is_file()
     }
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ((), "data/part-*.txt missing"),
+        (("data/part-0.txt", "data/part-1.txt"), ""),
+        (("data/part-0.txt", "maybe.txt"), ""),
+        (("data/part-0.txt", "more.txt"), "more.txt not declared"),
+        (("data/part-0.txt", "data/below/part-1.txt"), "data/below/part-1.txt not declared"),
+    ],
+)
+def test_a_lane_may_declare_files_by_pattern_and_files_that_may_be_there(
+    out: Path, tmp_path: Path, extra: tuple[str, ...], said: str
+) -> None:
+    lane = replace(LANE, outputs=(*LANE.outputs, "data/part-*.txt"), optional=("maybe.txt",))
+    folders = step_folders(tmp_path / "steps", "sub-01")
+    for name in extra:
+        (folders[0] / name).parent.mkdir(parents=True, exist_ok=True)
+        (folders[0] / name).write_text("x")
+    if said:
+        with pytest.raises(Failure, match=re.escape(said)):
+            publish.publish(out, lane, planned(unit(), out), folders, {})
+        assert not (out / "sub-01").exists()
+    else:
+        folder = publish.publish(out, lane, planned(unit(), out), folders, {})
+        found = marker.read(folder)
+        assert isinstance(found, marker.Marker)
+        assert set(extra) < {output.path for output in found.outputs}
 
 
 def staged(out: Path) -> list[str]:

@@ -81,6 +81,19 @@ def test_a_task_that_went_well(work: Work) -> None:
     )
 
 
+def test_what_a_good_task_said_is_kept_as_far_as_it_is_short(work: Work) -> None:
+    said = [f"INFO line {number}" for number in range(30)]
+    found = work.one(out="a result", err="\n".join(said))
+    assert found.said.splitlines() == said[-20:]
+    assert found.log == ""
+
+
+def test_what_a_failed_task_said_is_its_log(work: Work) -> None:
+    found = work.one(out="a result", err="ERROR DATA_INVALID sub-01 bad: mend it", exit=65)
+    assert found.said == ""
+    assert found.log.endswith("mend it")
+
+
 def test_no_work_folder_is_no_record(work: Work) -> None:
     assert work.all() == []
 

@@ -31,7 +31,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an output with sub-01, sub-02/ses-a and sub-02/ses-b, all complete."""
     base = tmp_path_factory.mktemp("published")
     out = base / "out"
-    layout.prepare(out, base / "study", LANE.name, LANE.title, ())
+    layout.prepare(out, base / "study", LANE)
     for one in (unit(), unit("02", "a"), unit("02", "b")):
         folders = step_folders(base / one.id, one.id)
         publish.publish(out, LANE, planned(one, out), folders, {"one": 1.0})
@@ -268,6 +268,12 @@ def test_a_folder_without_marker_is_no_result(out: Path) -> None:
 
 def test_an_empty_folder_is_nothing(out: Path) -> None:
     (out / "sub-05/dwi").mkdir(parents=True)
+    assert found(out) == []
+
+
+def test_the_units_logs_are_no_results(out: Path) -> None:
+    (out / "logs" / "sub-01").mkdir(parents=True)
+    (out / "logs" / "sub-01" / "pipeline.log").write_text("x")
     assert found(out) == []
 
 

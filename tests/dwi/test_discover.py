@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cohortflow.core.manifest import Excluded, Input, Unit, checked
-from cohortflow.core.outcome import Category, Failure
+from cohortflow.core.outcome import Category, Failure, NothingToRun
 from cohortflow.dwi import candidates, discover, files, image
 from dwi import small
 from dwi.small import BVALS, BVECS
@@ -309,7 +309,7 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
 def test_a_study_without_diffusion_has_nothing_to_run(tmp_path: Path, folders: list[str]) -> None:
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
-    with pytest.raises(discover.NothingToRun):
+    with pytest.raises(NothingToRun):
         units(tmp_path)
     done = small.tool("dwi-discover", [tmp_path, "--output", tmp_path / "m.jsonl"])
     assert done.exit_code == 3

@@ -168,3 +168,21 @@ def test_as_json_it_has_the_same_facts(out: Path) -> None:
     assert value["state"] == "not published"
     assert [choice["files"] for choice in value["choices"]] == ["520", "520"]
     assert value["remedy"] == "give its series_uid in a manifest"
+
+
+def test_a_file_and_its_gene_table_are_named_again(tmp_path: Path) -> None:
+    make = Factory(tmp_path / "out", study="/data/cells")
+    inputs = [
+        {"role": "h5ad", "path": "/data/cells/a b.h5ad"},
+        {"role": "hgnc", "path": "/t/h.tsv"},
+    ]
+    make.planned({"id": "a_b", "folder": "a_b", "inputs": inputs}, "run", "new")
+    make.record("a_b", "convert", exit=65, category="DATA_INVALID", message="bad", remedy="mend it")
+    out = make.write(file="/data/cells/a b.h5ad")
+    plan = make.folder / "plan.jsonl"
+    head, *lines = plan.read_text().splitlines()
+    facts = json.loads(head) | {"lane": "cells", "parameters": {"top_genes": "9"}}
+    plan.write_text("\n".join([json.dumps(facts), *lines]) + "\n")
+    words = shlex.split(why.story(out, "a_b").rerun)
+    assert words[:5] == ["cohortflow", "run", "cells", "/data/cells/a b.h5ad", str(out)]
+    assert {"--parameter=top_genes=9", "--parameter=hgnc=/t/h.tsv"} <= set(words)

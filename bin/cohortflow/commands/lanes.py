@@ -17,8 +17,9 @@ def command() -> None:
 
 def _describe(lane: Lane) -> None:
     click.echo(f"{lane.name}: {lane.title}")
+    click.echo(f"  study: {'a folder or one file' if lane.takes_file else 'a folder'}")
     click.echo(f"  steps: {', '.join(step.name for step in lane.steps)}")
+    click.echo(f"  --clean {lane.clean} when it is left out")
     for parameter in lane.parameters:
-        choices = "|".join(parameter.choices) or "text"
-        click.echo(f"  --parameter {parameter.name}={parameter.default} ({choices})")
+        click.echo(f"  --parameter {parameter.name}={parameter.default} ({parameter.kind()})")
         click.echo(f"      {parameter.help}")

@@ -9,12 +9,13 @@ import click
 
 from cohortflow import cli
 from cohortflow.commands import show, study
+from cohortflow.commands.lane_options import LaneCommand
 
 
 @click.command(
     "plan",
     short_help="Show per unit whether it would run, and why.",
-    cls=cli.BidsCommand,
+    cls=LaneCommand,
     epilog="\b\nExample:\n  cohortflow plan dwi STUDY STUDY/derivatives/cohortflow-dwi",
 )
 @study.options

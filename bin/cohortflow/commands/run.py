@@ -13,12 +13,13 @@ from rich.live import Live
 
 from cohortflow import cli
 from cohortflow.commands import show, study
+from cohortflow.commands.lane_options import LaneCommand
 
 
 @click.command(
     "run",
     short_help="Run the units that need it and publish them in OUT.",
-    cls=cli.BidsCommand,
+    cls=LaneCommand,
     epilog="\b\nExample:\n  cohortflow run dwi STUDY STUDY/derivatives/cohortflow-dwi",
 )
 @study.options
@@ -48,9 +49,13 @@ from cohortflow.commands import show, study
 @click.option(
     "--clean",
     type=click.Choice(["unit", "run", "never"]),
-    default="never",
-    show_default=True,
-    help="Free the scratch of a published unit at once, or of all at the run's end.",
+    help="Free the scratch of a published unit at once, or of all at the run's end, that of a "
+    "failed one at the end; when left out, as `cohortflow lanes` says of the lane.",
+)
+@click.option(
+    "--log-dir",
+    type=study.OUTPUT,
+    help="Folder for the logs of the units, beside those in OUT/logs; for lanes that write them.",
 )
 @click.option(
     "--wait/--no-wait", help="Wait for another run of OUT to end, or refuse at once (default)."
@@ -61,9 +66,9 @@ from cohortflow.commands import show, study
 def command(dry_run: bool, validate_only: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401
     """Run the units of STUDY that need it and publish them in OUT.
 
-    LANE says what is made (see `cohortflow lanes`), STUDY is a BIDS folder; OUT lies outside of
-    STUDY, or is STUDY/derivatives/NAME. Run it again after an interrupt or when the study grew:
-    what is done is kept.
+    LANE says what is made (see `cohortflow lanes`), STUDY is its input: a folder, for some lanes
+    also one file; OUT lies outside of STUDY, or is STUDY/derivatives/NAME. Run it again
+    after an interrupt or when the study grew: what is done is kept.
 
     Exits 0 when all units are done, 1 when some are not, 2 when it was called wrongly, 3 when
     nothing could run.

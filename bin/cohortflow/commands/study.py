@@ -14,6 +14,7 @@ from cohortflow import cli
 from cohortflow.core import lanes
 
 EXISTING = click.Path(exists=True, file_okay=False, path_type=Path)
+STUDY = click.Path(exists=True, path_type=Path)
 OUTPUT = click.Path(file_okay=False, path_type=Path)
 LANE = click.Choice(lanes.LANES)
 
@@ -22,7 +23,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the arguments and options that choose units; `run` and `plan` share them."""
     options = (
         click.argument("lane", type=LANE, metavar="LANE"),
-        click.argument("study", type=EXISTING, metavar="STUDY"),
+        click.argument("study", type=STUDY, metavar="STUDY"),
         click.argument("out", type=OUTPUT, metavar="OUT"),
         click.argument(
             "level",
@@ -61,7 +62,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
             "given",
             multiple=True,
             metavar="NAME=VALUE",
-            help="Set a parameter of the lane; `cohortflow lanes` lists them.",
+            help="Set a parameter of the lane; the same as its option below.",
         ),
         cli.plan_options,
         cli.json_option,
@@ -73,30 +74,35 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def request(**given: Any) -> Any:  # noqa: ANN401 - Click's own values
     """Make the front door's request of a command line."""
+    from dataclasses import replace
+
+    from cohortflow.commands import lane_options
     from cohortflow.core import plan
     from cohortflow.front import run, study
 
+    lane = lanes.get(given["lane"])
+    folder, file = study.place(lane, given["study"])
+    chosen = study.selection(
+        lane, given["participants"], given["sessions"], given["bids_filter_file"]
+    )
+    pairs = dict(cli.pair(text) for text in given["given"])
     return run.Request(
-        lane=given["lane"],
-        study=given["study"],
+        lane=lane.name,
+        study=folder,
         out=given["out"],
         manifest=given["manifest"],
-        chosen=study.selection(
-            lanes.get(given["lane"]),
-            given["participants"],
-            given["sessions"],
-            given["bids_filter_file"],
-        ),
+        chosen=replace(chosen, file=file),
         wishes=plan.Wishes(
             given["overwrite"], given["rerun_failed"], given["stale"], given["limit"]
         ),
-        parameters=dict(cli.pair(text) for text in given["given"]),
+        parameters=lane_options.given(lane, given, pairs),
         profile=given.get("profile", ""),
         config=given.get("config"),
         jobs=given.get("jobs"),
         work=given.get("work_dir"),
         wait=given.get("wait", False),
-        clean=given.get("clean", "never"),
+        clean=given.get("clean") or lane.clean,
         unit_timeout=given.get("unit_timeout"),
+        logs=given.get("log_dir"),
         command=shlex.join(["cohortflow", *sys.argv[1:]]),
     )

@@ -19,7 +19,10 @@ _PLACE = {"id", "subject", "session", "participant_id", "session_id"}
 
 
 def read(
-    path: Path, lane: str = "dwi", dataset: Path | None = None
+    path: Path,
+    lane: str = "dwi",
+    dataset: Path | None = None,
+    given: Mapping[str, str] | None = None,
 ) -> tuple[Header, Iterator[Unit]]:
     """Read a manifest; its form is told from its content.
 
@@ -31,6 +34,8 @@ def read(
         Lane of a manifest that does not name one.
     dataset : Path, optional
         Study of a manifest that does not name one; its own folder when left out.
+    given : mapping of str to str, optional
+        Parameters of the lane, for what a table leaves out.
 
     Raises
     ------
@@ -41,13 +46,13 @@ def read(
     base = path.resolve().parent
     header = Header(lane=lane, dataset=str((dataset or base).absolute()), generated_by=_GENERATED)
     if path.suffix.lower() == ".csv":
-        return header, _from_csv(path, lane, base)
+        return header, _from_csv(path, lanes.get(lane), base, given or {})
     value = _json_object(path)
     if value is None:
         header, found = manifest.read(path)
         return header, _known(path, header, found)
     if "subjects" in value:
-        return header, _from_csttool(path, value, lane, base)
+        return header, _from_csttool(path, value, lanes.get(lane), base, given or {})
     if "units" in value:
         header, found = _from_object(path, value)
         return header, _known(path, header, found)
@@ -84,12 +89,12 @@ def _from_object(path: Path, value: dict[str, Any]) -> tuple[Header, Iterator[Un
     return header, iter(units)
 
 
-def _from_csv(path: Path, lane: str, base: Path) -> Iterator[Unit]:
+def _from_csv(path: Path, lane: lanes.Lane, base: Path, given: Mapping[str, str]) -> Iterator[Unit]:
     """Yield a unit a row; columns are `id` or `subject`, `session`, roles and options."""
+    parameters = lane.resolve(given)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.DictReader(file)
-        known = lanes.get(lane)
-        columns = _columns(known)
+        columns = _columns(lane)
         unknown = [name for name in reader.fieldnames or () if name not in columns]
         if unknown or not reader.fieldnames:
             raise _bad(path, f"unknown column {unknown[0]!r}" if unknown else "it is empty")
@@ -100,21 +105,23 @@ def _from_csv(path: Path, lane: str, base: Path) -> Iterator[Unit]:
             filled = {key: text.strip() for key, text in row.items() if text and text.strip()}
             if not all(text.isprintable() for text in filled.values()):
                 raise _bad(path, f"{where}: it is not UTF-8 text")
-            yield _unit(path, where, filled, known, base)
+            yield _unit(path, where, filled, lane, base, parameters)
 
 
-def _from_csttool(path: Path, value: dict[str, Any], lane: str, base: Path) -> Iterator[Unit]:
+def _from_csttool(
+    path: Path, value: dict[str, Any], lane: lanes.Lane, base: Path, given: Mapping[str, str]
+) -> Iterator[Unit]:
     """Yield the subjects of csttool's batch manifest; its processing options are not ours."""
-    known = lanes.get(lane)
+    parameters = lane.resolve(given)
     if not isinstance(value["subjects"], list):
         raise _bad(path, "subjects is not a list")
     for number, subject in enumerate(value["subjects"], start=1):
         if not isinstance(subject, dict) or not isinstance(subject.get("options") or {}, dict):
             raise _bad(path, f"subject {number} is not an object")
         options = {**subject, **(subject.get("options") or {})}
-        columns = _columns(known)
+        columns = _columns(lane)
         filled = {k: str(v) for k, v in options.items() if k in columns and v not in (None, "")}
-        yield _unit(path, f"subject {number}", filled, known, base)
+        yield _unit(path, f"subject {number}", filled, lane, base, parameters)
 
 
 def _known(path: Path, header: Header, units: Iterator[Unit]) -> Iterator[Unit]:
@@ -132,40 +139,67 @@ def _known(path: Path, header: Header, units: Iterator[Unit]) -> Iterator[Unit]:
 
 
 def _columns(lane: lanes.Lane) -> set[str]:
-    return _PLACE | set(lane.roles) | set(lane.aliases) | _option_names(lane)
+    place = _PLACE if lane.bids else {"id"}
+    return place | set(lane.roles) | set(lane.aliases) | _option_names(lane)
 
 
 def _option_names(lane: lanes.Lane) -> set[str]:
     return {name for step in lane.steps for name in step.options}
 
 
-def _unit(path: Path, where: str, row: Mapping[str, str], lane: lanes.Lane, base: Path) -> Unit:
+def _unit(
+    path: Path,
+    where: str,
+    row: Mapping[str, str],
+    lane: lanes.Lane,
+    base: Path,
+    parameters: Mapping[str, str],
+) -> Unit:
     """Make a unit of a flat row; the lane completes it."""
-    subject = row.get("subject") or row.get("participant_id") or row.get("id")
-    if not subject:
-        raise _bad(path, f"{where}: no subject")
-    subject = subject.removeprefix("sub-")
-    session = (row.get("session") or row.get("session_id") or "").removeprefix("ses-")
     roles = {lane.aliases.get(name, name): text for name, text in row.items()}
-    entities = {"subject": subject} | ({"session": session} if session else {})
-    unit = Unit(
-        id=f"sub-{subject}" + (f"_ses-{session}" if session else ""),
-        folder=f"sub-{subject}" + (f"/ses-{session}" if session else ""),
-        entities=entities,
-        inputs=[
-            Input(role=name, path=str(base / roles[name])) for name in lane.roles if name in roles
-        ],
-        options={name: row[name] for name in sorted(_option_names(lane)) if name in row},
+    unit = _named(path, where, row, lane).model_copy(
+        update={
+            "inputs": [
+                Input(role=name, path=_located(base, roles[name]))
+                for name in lane.roles
+                if name in roles
+            ],
+            "options": {name: row[name] for name in sorted(_option_names(lane)) if name in row},
+        }
     )
     try:
-        for label in entities.values():
-            names.bids_label(label)
-        return lane.complete(unit, base)
+        if lane.bids:
+            for label in unit.entities.values():
+                names.bids_label(label)
+        return lane.complete(unit, base, parameters)
     except Failure as failure:
         excluded = Excluded(
             category=failure.category, message=failure.message, remedy=failure.remedy
         )
         return unit.model_copy(update={"excluded": excluded})
+
+
+def _located(base: Path, text: str) -> str:
+    """Return a path below the manifest's folder; an address stays as it is."""
+    return text if "://" in text else str(base / text)
+
+
+def _named(path: Path, where: str, row: Mapping[str, str], lane: lanes.Lane) -> Unit:
+    """Make a unit's name and place of a flat row."""
+    if not lane.bids:
+        if "id" not in row:
+            raise _bad(path, f"{where}: no id")
+        return Unit(id=row["id"], folder=row["id"])
+    subject = row.get("subject") or row.get("participant_id") or row.get("id")
+    if not subject:
+        raise _bad(path, f"{where}: no subject")
+    subject = subject.removeprefix("sub-")
+    session = (row.get("session") or row.get("session_id") or "").removeprefix("ses-")
+    return Unit(
+        id=f"sub-{subject}" + (f"_ses-{session}" if session else ""),
+        folder=f"sub-{subject}" + (f"/ses-{session}" if session else ""),
+        entities={"subject": subject} | ({"session": session} if session else {}),
+    )
 
 
 def _bad(path: Path, reason: str) -> Failure:

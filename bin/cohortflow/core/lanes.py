@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import importlib
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, cast
 
 from cohortflow.core.manifest import Unit
 from cohortflow.core.outcome import Category, Failure
+from cohortflow.core.parameters import Parameter
 
-LANES = ("dwi",)
+__all__ = ["LANES", "Lane", "Parameter", "Selection", "Step", "get"]
 
-
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter of a lane.
-
-    Attributes
-    ----------
-    name : str
-        As in ``params.NAME`` and ``--name``.
-    default : str
-    choices : tuple of str
-        Allowed values; empty when any text matching `pattern` is.
-    help : str
-    """
-
-    name: str
-    default: str
-    choices: tuple[str, ...]
-    help: str
+LANES = ("dwi", "cells")
 
 
 @dataclass(frozen=True)
@@ -46,20 +29,38 @@ class Step:
         Parameters of the lane that the step's tool reads: a change re-runs this step.
     options : tuple of str
         Options of a unit that the step's tool reads, for example ``series_uid``.
+    network : bool
+        Whether the step sends something elsewhere: what it sends is complete before, and stays
+        when it fails, so that the next run only sends.
     """
 
     name: str
     parameters: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    network: bool = False
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which part of a study is wanted."""
+    """Which part of a study is wanted, and what a lane's discovery may need beside it.
+
+    Attributes
+    ----------
+    participants, sessions : tuple of str
+        Labels, with or without prefix; all when empty.
+    filters : mapping
+        As the lane's reader of filter files gives them.
+    parameters : mapping of str to str
+        The lane's parameters, resolved; those left out have their defaults.
+    file : Path or None
+        The only file wanted, where a study was named by one.
+    """
 
     participants: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()
     filters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,17 @@ class Lane:
         In the order of the pipeline.
     parameters : tuple of Parameter
     outputs : tuple of str
-        Every file of a complete unit, relative to its folder; ``{prefix}`` is the unit's id.
+        Every file of a complete unit, relative to its folder; ``{prefix}`` is the unit's id. A
+        name with ``*`` stands for one file or more, none of them in another folder.
     discover : callable
         ``discover(study, selection)`` yields the units of a study.
     complete : callable
-        ``complete(unit, base)`` fills in what a hand-written manifest left out (sizes, times,
-        sidecars) and checks the inputs; relative paths are below ``base``.
-    filters : callable
-        ``filters(path)`` reads a ``--bids-filter-file`` for a selection.
+        ``complete(unit, base, parameters)`` fills in what a hand-written manifest left out
+        (sizes, times, sidecars) and checks the inputs; relative paths are below ``base``,
+        ``parameters`` are the lane's, resolved.
+    filters : callable or None
+        ``filters(path)`` reads a ``--bids-filter-file`` for a selection; None when the lane
+        takes none.
     roles : tuple of str
         Roles of inputs, as a manifest names them.
     space : float
@@ -91,6 +95,24 @@ class Lane:
         Other names of roles that users' manifests have.
     bidsignore : tuple of str
         Patterns that hide the lane's outputs that BIDS does not name yet.
+    optional : tuple of str
+        Files that a complete unit may have, too; written as `outputs`.
+    bids : bool
+        Whether a unit is a subject's session of a BIDS study; else it has a name and no labels.
+    takes_file : bool
+        Whether a study may be named by one file in it.
+    unit_logs : bool
+        Whether the report writes a log of each unit, ``OUT/logs/<unit>/``.
+    clean : str
+        When scratch is freed unless ``--clean`` says otherwise: ``unit``, ``run`` or ``never``.
+    shorthands : mapping of str to str
+        Other names of options, for the front door: a name as ``--work-dir``, an option with its
+        value as ``--clean=never`` (the other name then takes none), ``STUDY`` or ``OUT`` for
+        what is named by position, or nothing for a flag that says what is done anyway.
+    refused : mapping of str to str
+        Options that take a value and are never accepted, with what to do instead.
+    default_study, default_out : str or None
+        What STUDY and OUT are when they are left out; None when they must be given.
     """
 
     name: str
@@ -99,43 +121,72 @@ class Lane:
     parameters: tuple[Parameter, ...]
     outputs: tuple[str, ...]
     discover: Callable[[Path, Selection], Iterator[Unit]]
-    complete: Callable[[Unit, Path], Unit]
-    filters: Callable[[Path], Mapping[str, Any]]
+    complete: Callable[[Unit, Path, Mapping[str, str]], Unit]
+    filters: Callable[[Path], Mapping[str, Any]] | None
     roles: tuple[str, ...]
     space: float = 4.0
     aliases: Mapping[str, str] = field(default_factory=dict)
     bidsignore: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    bids: bool = True
+    takes_file: bool = False
+    unit_logs: bool = False
+    clean: str = "never"
+    shorthands: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+    default_study: str | None = None
+    default_out: str | None = None
 
     def expected(self, prefix: str) -> set[str]:
-        """Return the files of a complete unit, relative to its folder."""
+        """Return the files of a complete unit, relative to its folder; some names hold ``*``."""
         return {pattern.format(prefix=prefix) for pattern in self.outputs}
 
+    def missing(self, found: Collection[str], prefix: str) -> list[str]:
+        """Return what is expected of a unit and not among its files, sorted."""
+        return sorted(
+            pattern
+            for pattern in self.expected(prefix)
+            if not any(_matches(path, pattern) for path in found)
+        )
+
+    def unexpected(self, found: Iterable[str], prefix: str) -> list[str]:
+        """Return a unit's files that the lane does not declare, sorted."""
+        patterns = self.expected(prefix) | {one.format(prefix=prefix) for one in self.optional}
+        return sorted(
+            path for path in found if not any(_matches(path, pattern) for pattern in patterns)
+        )
+
     def resolve(self, given: Mapping[str, str]) -> dict[str, str]:
-        """Return all parameters with their defaults, checked.
+        """Return all parameters with their defaults, checked and written in one way.
 
         Raises
         ------
         Failure
-            USAGE for an unknown name or a value that is not a choice.
+            USAGE for an unknown name or a value that its parameter does not take.
         """
         known = {parameter.name: parameter for parameter in self.parameters}
-        for name, value in given.items():
+        for name in given:
             if name not in known:
                 raise Failure(
                     Category.USAGE,
                     f"lane {self.name} has no parameter {name!r}",
                     f"use one of: {', '.join(sorted(known)) or 'none'}",
                 )
-            choices = known[name].choices
-            if (choices and value not in choices) or not re.fullmatch(r"[\w.+:-]{0,128}", value):
-                raise Failure(
-                    Category.USAGE,
-                    f"parameter {name} cannot be {value!r}",
-                    f"use one of: {', '.join(choices)}"
-                    if choices
-                    else "use a plain word or number",
-                )
-        return {name: given.get(name, known[name].default) for name in known}
+        return {
+            name: parameter.checked(given.get(name, parameter.default))
+            for name, parameter in known.items()
+        }
+
+    def recorded(self, parameters: Mapping[str, str]) -> dict[str, str]:
+        """Return the parameters that plan and markers hold: those that name no input."""
+        inputs = {parameter.name for parameter in self.parameters if parameter.input}
+        return {name: value for name, value in parameters.items() if name not in inputs}
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """Tell whether a path is what a pattern says; a ``*`` stands for no ``/``."""
+    parts, wanted = path.split("/"), pattern.split("/")
+    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
 
 
 def get(name: str) -> Lane:

@@ -5,23 +5,44 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cohortflow import __version__
 from cohortflow.core import names, save
 from cohortflow.core.outcome import Category, Failure
 
+if TYPE_CHECKING:
+    from cohortflow.core.lanes import Lane
+
 HIDDEN = ".cohortflow"
+LOGS = "logs"
+DESCRIPTION = "dataset_description.json"
+#: Files at the root of an output folder that are the engine's own.
+FILES = frozenset(
+    {
+        DESCRIPTION,
+        "README.md",
+        "report.html",
+        "batch_summary.json",
+        "batch_metrics.csv",
+        "rerun.json",
+        "log.jsonl",
+    }
+)
+#: Folders there that hold no units: the engine's, and those that BIDS gives a meaning.
+FOLDERS = frozenset({LOGS, "code", "derivatives", "docs", "phenotype", "sourcedata", "stimuli"})
 
 _README = """# {title}
 
 Made by cohortflow {version}, lane {lane}. Open `report.html` first.
 
-- A unit's folder (`sub-…/ses-…`) is complete when it holds `_done.json`, which lists its files
+- A unit's folder ({folders}) is complete when it holds `_done.json`, which lists its files
   with size and SHA-256. A folder without it is not a result.
 - `batch_metrics.csv` has a row a unit; `batch_summary.json` says how each one ended;
   `rerun.json` lists those that have no result, as a manifest to run again.
-- `.cohortflow/` is bookkeeping: runs, logs of failed attempts, Nextflow's cache.
+{logs}- `.cohortflow/` is bookkeeping: runs, logs of failed attempts, Nextflow's cache.
+"""
+_LOGS = """- `logs/` has a log of each unit: `pipeline.log` to read, `pipeline.jsonl` for programs.
 """
 
 
@@ -38,13 +59,13 @@ def run_folder(out: Path, run: str) -> Path:
 def description(out: Path) -> dict[str, Any] | None:
     """Read the output's dataset_description.json, if there is one."""
     try:
-        value = json.loads((out / "dataset_description.json").read_text(encoding="utf-8"))
+        value = json.loads((out / DESCRIPTION).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise Failure(
             Category.USAGE,
-            f"{out}/dataset_description.json cannot be read ({error})",
+            f"{out}/{DESCRIPTION} cannot be read ({error})",
             "use an empty output folder",
         ) from None
     return value if isinstance(value, dict) else {}
@@ -118,12 +139,12 @@ def _check_study(out: Path, study: Path, found: dict[str, Any]) -> None:
         )
 
 
-def prepare(out: Path, dataset: Path, lane: str, title: str, bidsignore: tuple[str, ...]) -> None:
-    """Make the output a BIDS derivative dataset: its description and `.bidsignore`."""
+def prepare(out: Path, dataset: Path, lane: Lane) -> None:
+    """Make the output a derivative dataset as BIDS describes it, with its `.bidsignore`."""
     out.mkdir(parents=True, exist_ok=True)
     hidden(out, "locks").mkdir(parents=True, exist_ok=True)
-    target = out / "dataset_description.json"
-    made = _description(out, dataset, lane, title)
+    target = out / DESCRIPTION
+    made = _description(out, dataset, lane.name, lane.title)
     found = description(out)
     if found is None or found.get("DatasetLinks") != made["DatasetLinks"]:
         save.write_json(target, made)
@@ -138,15 +159,26 @@ def prepare(out: Path, dataset: Path, lane: str, title: str, bidsignore: tuple[s
         "report.html",
         "rerun.json",
         "log.jsonl",
-        *bidsignore,
+        *([f"{LOGS}/"] if lane.unit_logs else []),
+        *lane.bidsignore,
     ]
     text = "".join(f"{line}\n" for line in lines)
     readme = out / "README.md"
     if not readme.exists():
-        save.write_text(readme, _README.format(title=title, lane=lane, version=__version__))
+        save.write_text(readme, _readme(lane))
     ignore = out / ".bidsignore"
     if not ignore.exists() or ignore.read_text(encoding="utf-8") != text:
         save.write_text(ignore, text)
+
+
+def _readme(lane: Lane) -> str:
+    return _README.format(
+        title=lane.title,
+        lane=lane.name,
+        version=__version__,
+        folders="`sub-…/ses-…`" if lane.bids else "it has the unit's name",
+        logs=_LOGS if lane.unit_logs else "",
+    )
 
 
 def _description(out: Path, dataset: Path, lane: str, title: str) -> dict[str, Any]:
@@ -154,7 +186,7 @@ def _description(out: Path, dataset: Path, lane: str, title: str) -> dict[str, A
     link = os.path.relpath(dataset.resolve(), out.resolve())
     source: dict[str, str] = {}
     try:
-        raw = json.loads((dataset / "dataset_description.json").read_text(encoding="utf-8"))
+        raw = json.loads((dataset / DESCRIPTION).read_text(encoding="utf-8"))
         source = {"DOI": raw["DatasetDOI"]} if raw.get("DatasetDOI") else {}
     except (OSError, ValueError, AttributeError):
         raw = {}

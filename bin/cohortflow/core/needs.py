@@ -41,6 +41,14 @@ class Need:
 
 # A new lane adds one entry.
 LANES: dict[str, tuple[Need, ...]] = {
+    "cells": (
+        Need("h5py", "package", "h5py"),
+        Need("Hugging Face Hub", "package", "huggingface_hub", distribution="huggingface-hub"),
+        Need("Matplotlib", "package", "matplotlib"),
+        Need("Numba", "package", "numba"),
+        Need("NumPy", "package", "numpy"),
+        Need("PyArrow", "package", "pyarrow"),
+    ),
     "dwi": (
         Need("dcm2niix", "program", "dcm2niix"),
         Need("DIPY", "package", "dipy"),

@@ -178,6 +178,15 @@ class Failure(Exception):
         return f"ERROR {self.category} {word} {self.message}: {re.sub(':+ ', ' - ', self.remedy)}"
 
 
+class NothingToRun(Failure):
+    """The study has no unit for this lane; a tool ends with status 3."""
+
+    @property
+    def status(self) -> int:
+        """Exit status of a tool that ends with this failure."""
+        return 3
+
+
 def one_line(text: str) -> str:
     """Make a text one printable line: control characters and line breaks are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

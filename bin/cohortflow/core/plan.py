@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from cohortflow import __version__
-from cohortflow.core import failed, fingerprint, manifest, marker, save
+from cohortflow.core import failed, fingerprint, layout, manifest, marker, save
 from cohortflow.core.lanes import Lane
 from cohortflow.core.manifest import Excluded, Unit
 from cohortflow.core.outcome import Category, Failure
 
 SCHEMA_VERSION = 1
 BEYOND = "beyond --limit"
+_RESERVED = {name.casefold() for name in layout.FILES | layout.FOLDERS}
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Context:
     run : str
         The run's id.
     parameters : dict
-        Resolved parameters of the lane.
+        Resolved parameters of the lane, but for those that name an input.
     code : dict
         Fingerprint of each step's code.
     started : str
@@ -88,7 +89,8 @@ def context(
 ) -> Context:
     """Resolve the parameters and fingerprint the code of a lane."""
     code = {step.name: fingerprint.code(f"{lane.name}-{step.name}") for step in lane.steps}
-    return Context(lane, dataset, out, run, lane.resolve(given), code, started)
+    parameters = lane.recorded(lane.resolve(given))
+    return Context(lane, dataset, out, run, parameters, code, started)
 
 
 def decide(unit: Unit, shared: Context, wishes: Wishes) -> Decision:
@@ -205,8 +207,8 @@ def decisions(units: Iterable[Unit], shared: Context, wishes: Wishes) -> Iterato
 def separated(units: Iterable[Unit]) -> Iterator[Unit]:
     """Yield the units after a look at all of them together.
 
-    A unit whose folder holds another unit's folder is excluded; what makes an identifier unsafe
-    is excluded, too.
+    A unit whose folder holds another unit's folder, or is one that the output keeps for something
+    else, is excluded; what makes an identifier unsafe is excluded, too.
 
     Raises
     ------
@@ -240,6 +242,14 @@ def _refused(unit: Unit, parents: Counter[str]) -> Unit:
         manifest.checked(unit)
     except Failure as failure:
         return _excluded(unit, failure.category, failure.message, failure.remedy)
+    first = unit.folder.partition("/")[0]
+    if first.casefold() in _RESERVED:
+        return _excluded(
+            unit,
+            Category.DATA_INVALID,
+            f"{first} is no name for a unit's folder: the output keeps it for something else",
+            "rename the unit's input, or give the unit another id and folder in a manifest",
+        )
     if unit.folder.casefold() in parents:
         return _excluded(
             unit,

@@ -96,7 +96,7 @@ def publish(
         staging.mkdir(parents=True)
         try:
             outputs = _stage(folders, staging)
-            _check(outputs, lane.expected(unit.id), unit)
+            _check(outputs, lane, unit)
             value = _marker(planned, unit, outputs, timings)
             _flush(staging)
             save.write_text(staging / marker.NAME, value.model_dump_json(indent=2) + "\n")
@@ -185,9 +185,9 @@ def _copy(source: Path, target: Path, name: str) -> marker.Output:
     return marker.Output(path=name, bytes=size, sha256=digest.hexdigest())
 
 
-def _check(outputs: Sequence[marker.Output], expected: set[str], unit: Unit) -> None:
+def _check(outputs: Sequence[marker.Output], lane: Lane, unit: Unit) -> None:
     found = {output.path for output in outputs}
-    missing, extra = sorted(expected - found), sorted(found - expected)
+    missing, extra = lane.missing(found, unit.id), lane.unexpected(found, unit.id)
     if missing or extra:
         parts = [f"{', '.join(missing)} missing"] if missing else []
         parts += [f"{', '.join(extra)} not declared"] if extra else []

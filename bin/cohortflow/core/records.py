@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -25,13 +25,18 @@ _NOT_STARTED = {125, 126, 127}
 # A scheduler that says so accepts the same task later.
 _PASSING = re.compile(r"submit ?limit|submit ?job|timed out|contact|temporar", re.IGNORECASE)
 _TAIL_LINES = 40
+_SAID_LINES = 20
 _TAIL_BYTES = 64 * 1024
 _HEAD_STEPS = {"sweep", "probe", "discover", "plan", "report"}
 
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """One attempt of one task; a line of `records.jsonl`."""
+    """One attempt of one task; a line of `records.jsonl`.
+
+    `log` is the end of what a failed attempt printed, `said` the end of what a good one printed on
+    standard error.
+    """
 
     schema_version: int
     run: str
@@ -48,6 +53,7 @@ class TaskRecord:
     message: str | None
     remedy: str | None
     log: str
+    said: str = ""
 
 
 def seconds(record: Path) -> float:
@@ -118,6 +124,7 @@ def _task_record(folder: Path, value: dict[str, Any]) -> TaskRecord:
         message=message,
         remedy=remedy,
         log=log if category else "",
+        said="" if category else tail(folder, (".command.err",), _SAID_LINES),
     )
 
 
@@ -171,10 +178,14 @@ def _sentence(text: str) -> str:
     return outcome.one_line("; ".join(line for line in lines if line))
 
 
-def tail(folder: Path) -> str:
+def tail(
+    folder: Path,
+    names: Sequence[str] = (".command.out", ".command.err"),
+    most: int = _TAIL_LINES,
+) -> str:
     """Return the last lines that a task printed, standard error after standard output."""
     lines: list[str] = []
-    for name in (".command.out", ".command.err"):
+    for name in names:
         try:
             with (folder / name).open("rb") as file:
                 file.seek(0, os.SEEK_END)
@@ -182,7 +193,7 @@ def tail(folder: Path) -> str:
                 lines += file.read().decode("utf-8", "replace").splitlines()
         except OSError:
             continue
-    return "\n".join(lines[-_TAIL_LINES:])
+    return "\n".join(lines[-most:])
 
 
 def _command(folder: Path) -> str:
@@ -256,6 +267,7 @@ def _no_output(record: TaskRecord, work: Path) -> TaskRecord:
         message=f"{record.step} ended with status 0, but its declared output is missing",
         remedy=outcome.OUTCOMES[Category.SOFTWARE].remedy,
         log=tail(work / record.work),
+        said="",
     )
 
 

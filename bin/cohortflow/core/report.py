@@ -7,11 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from cohortflow.core import lanes
 from cohortflow.core.manifest import Unit
 from cohortflow.core.marker import Marker
 from cohortflow.core.outcome import Category, Failure, one_line
 from cohortflow.core.reporting import clean as cleaning
-from cohortflow.core.reporting import failures, files, judge, page, read
+from cohortflow.core.reporting import failures, files, judge, logs, page, read
 from cohortflow.core.reporting.state import (
     COMPLETE,
     EARLIER,
@@ -73,8 +74,8 @@ class Summary:
         return asdict(self) | {"report": str(self.report)} | lists
 
 
-def build(out: Path, run: str | None = None) -> Summary:
-    """Write the group files and the page of a run.
+def build(out: Path, run: str | None = None, also_logs: Path | None = None) -> Summary:
+    """Write the group files and the page of a run, and for some lanes its units' logs.
 
     Parameters
     ----------
@@ -82,6 +83,8 @@ def build(out: Path, run: str | None = None) -> Summary:
         Output folder of a ``cohortflow run``.
     run : str, optional
         Identifier of the run; the latest when left out.
+    also_logs : Path, optional
+        Folder for the units' logs, beside those in the output.
 
     Raises
     ------
@@ -95,6 +98,8 @@ def build(out: Path, run: str | None = None) -> Summary:
     files.write_rerun(out / "rerun.json", state)
     files.write_log(out / "log.jsonl", state)
     page.write(out / "report.html", state)
+    if state.run.lane in lanes.LANES and lanes.get(state.run.lane).unit_logs:
+        logs.write(out, state, also_logs)
     files.write_summary(out / "batch_summary.json", state)
     return summary(out, state)
 

@@ -14,21 +14,11 @@ from cohortflow.core.outcome import Category, Failure
 
 AGAIN = "run the study again, which makes the unit anew"
 OVERWRITE = "run this unit again with --overwrite"
-DESCRIPTION = "dataset_description.json"
-_OWN = {
-    DESCRIPTION,
-    "README.md",
-    "report.html",
-    "batch_summary.json",
-    "batch_metrics.csv",
-    "rerun.json",
-    "log.jsonl",
-}
+DESCRIPTION = layout.DESCRIPTION
 #: What BIDS lets a user add at the root of a derivative dataset.
 _BIDS_FILE = re.compile(
     r"(README|CHANGES|LICENSE|CITATION|participants|samples|dataset_qc)(\.\w+)?|[\w-]+_\w+\.(tsv|json)"
 )
-_BIDS_FOLDERS = {"code", "derivatives", "sourcedata", "stimuli", "phenotype", "docs"}
 _STAGED = re.compile(r"(?P<unit>.+)\.[0-9a-f]{8}(\.old)?")
 
 
@@ -89,7 +79,7 @@ def survey(out: Path) -> Survey:
         here = Path(root).relative_to(out).as_posix()
         folders.sort()
         if here == ".":
-            folders[:] = [n for n in folders if not n.startswith(".") and n not in _BIDS_FOLDERS]
+            folders[:] = [n for n in folders if not n.startswith(".") and n not in layout.FOLDERS]
             outside += [*files, *(n for n in folders if Path(root, n).is_symlink())]
             continue
         if marker.NAME in files:
@@ -188,11 +178,11 @@ def _outside(out: Path, path: str) -> Iterator[Finding]:
         )
     elif "/" in path:
         yield Finding("-", path, "is listed by no marker", "move it elsewhere")
-    elif any(path.startswith(f".{name}.") for name in _OWN):
+    elif any(path.startswith(f".{name}.") for name in layout.FILES):
         if _held(layout.hidden(out, "run.lock")):
             return  # it is being written now
         yield Finding("-", path, "was left by a write that did not end", "remove it")
-    elif not (path in _OWN or path.startswith(".") or _BIDS_FILE.fullmatch(path)):
+    elif not (path in layout.FILES or path.startswith(".") or _BIDS_FILE.fullmatch(path)):
         yield Finding("-", path, "is not one of the dataset's files", "move it elsewhere")
 
 

@@ -16,21 +16,12 @@ from typing import TYPE_CHECKING, Any
 from cohortflow import __version__
 from cohortflow.core import names
 from cohortflow.core.manifest import Header, Unit
-from cohortflow.core.outcome import Category, Failure
+from cohortflow.core.outcome import Category, Failure, NothingToRun
 from cohortflow.dwi import bids, candidates, choose, files
 from cohortflow.dwi import filters as queries
 
 if TYPE_CHECKING:
     from cohortflow.core.lanes import Selection
-
-
-class NothingToRun(Failure):
-    """The study has no unit for this lane; a tool ends with status 3."""
-
-    @property
-    def status(self) -> int:
-        """Exit status of a tool that ends with this failure."""
-        return 3
 
 
 @dataclass(frozen=True)
@@ -59,6 +50,11 @@ def of_selection(study: Path, selection: Selection) -> Iterator[Unit]:
         sessions=selection.sessions,
         filters=selection.filters,
     )
+
+
+def of_manifest(unit: Unit, base: Path, _parameters: Mapping[str, str]) -> Unit:
+    """Complete a unit of a manifest as `complete` does, for the engine."""
+    return complete(unit, base)
 
 
 def discover(

@@ -36,7 +36,7 @@ LANE = Lane(
         "metrics.json",
     ),
     discover=discover.of_selection,
-    complete=discover.complete,
+    complete=discover.of_manifest,
     filters=filters.read_filters,
     roles=("dwi", "bval", "bvec", "json", "dicom"),
     aliases={"nifti": "dwi"},

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +16,15 @@ from typing import Any
 
 from cohortflow.core import layout, plan, records
 from cohortflow.core import sweep as core_sweep
+from cohortflow.core.lanes import Lane
+from cohortflow.core.outcome import Category
 from cohortflow.core.supervise import GRACE
 from cohortflow.front import engine, leftovers, notes, space, words
 from cohortflow.front.progress import Progress
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _MARGIN = 15.0
+_RESUMES = {Category.INTERRUPTED, Category.LOST}
 _NOISE = ("Launching", "WARN", "\tat ", "\t...")
 
 
@@ -116,7 +119,8 @@ def drive(
     identities = {d.unit.id: plan.identity(d.unit, shared) for d in task.decisions if d.steps}
     records.keep_failures(shared.out, found, identities, task.work)
     if task.clean != "never":
-        _free(progress, task.work)
+        _free(progress, progress.published(), task.work)
+        _free(progress, _given_up(found, shared.lane), task.work)
     failed = any(record.category for record in found)
     trouble = process.returncode != 0 and not stop.received and not failed
     return progress, words.why(lines, task.work) if trouble else ""
@@ -137,7 +141,7 @@ def _follow(
         reader.join(0.5)
         progress.look()
         if task.clean == "unit":
-            _free(progress, task.work)
+            _free(progress, progress.published(), task.work)
         if len(stop.received) > 1:
             leftovers.end([task.shared.run], 0)
         elif stop.received and time.monotonic() - stop.since > GRACE + _MARGIN:
@@ -234,8 +238,20 @@ def _kinds(chosen: Mapping[str, Any]) -> set[str]:
     return names & set(core_sweep.KINDS)
 
 
-def _free(progress: Progress, work: Path) -> None:
-    """Free the scratch of units that were published since the last look."""
-    for unit in progress.published():
+def _given_up(found: Sequence[records.TaskRecord], lane: Lane) -> list[str]:
+    """List the units that failed and have nothing to go on from.
+
+    An interrupted unit resumes, and one that could not be sent is only sent by the next run.
+    """
+    last = {(record.unit, record.step): record for record in found}
+    failed = [record for record in last.values() if record.category]
+    sends = {step.name for step in lane.steps if step.network}
+    kept = {r.unit for r in failed if r.category in _RESUMES or r.step in {*sends, "publish"}}
+    return sorted({record.unit for record in failed} - kept)
+
+
+def _free(progress: Progress, units: Iterable[str], work: Path) -> None:
+    """Free the scratch of units, once."""
+    for unit in units:
         for name in progress.folders.pop(unit, []):
             space.free_task(work, name)

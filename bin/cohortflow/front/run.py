@@ -6,7 +6,7 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ class Request:
     ----------
     lane : str
     study, out : Path
+        The study's folder, and the output.
     manifest : Path or None
     chosen : lanes.Selection
     wishes : plan.Wishes
@@ -41,9 +42,11 @@ class Request:
     wait : bool
         Wait for another run that holds the output.
     clean : str
-        When a published unit's scratch is freed: ``unit``, ``run`` or ``never``.
+        When a unit's scratch is freed: ``unit``, ``run`` or ``never``.
     unit_timeout : int or None
         Minutes that a unit may take over its steps; None leaves the default.
+    logs : Path or None
+        Folder for the logs of the units, beside those in the output.
     command : str
         The command line, for the report.
     """
@@ -62,6 +65,7 @@ class Request:
     wait: bool = False
     clean: str = "never"
     unit_timeout: int | None = None
+    logs: Path | None = None
     command: str = ""
 
     def work_folder(self) -> Path:
@@ -104,9 +108,12 @@ def planned(request: Request) -> Planned:
         When the request cannot be planned; with INPUT_MISSING when there is nothing to run.
     """
     lane = lanes.get(request.lane)
-    layout.check_names(request.work)
+    layout.check_names(request.work, request.logs)
+    if request.logs and not lane.unit_logs:
+        raise Failure(Category.USAGE, f"lane {lane.name} takes no --log-dir", "leave it out")
     layout.check_output(request.out, request.study, lane.name)
-    header, units = study.units(lane, request.study, request.manifest, request.chosen)
+    chosen = replace(request.chosen, parameters=lane.resolve(request.parameters))
+    header, units = study.units(lane, request.study, request.manifest, chosen)
     shared = plan.context(
         lane,
         header.dataset,
@@ -157,7 +164,9 @@ def run(
         )
     if warning := space.check(first.running(), out, request.work_folder(), lane.space):
         say(warning)
-    layout.prepare(out, request.study, lane.name, lane.title, lane.bidsignore)
+    layout.prepare(out, request.study, lane)
+    if request.logs:
+        request.logs.mkdir(parents=True, exist_ok=True)
     with lock.output(out, request.wait, say) as held:
         drive.sweep(out, _chosen(request), say)
         found = planned(request) if held.waited else first
@@ -191,7 +200,7 @@ def _run_locked(
         engine_name = progress.engine
     ended = {"engine": engine_name, "finished": runs.now(), "interrupted": bool(stop.received)}
     save.write_json(folder / "run.json", {**_facts(request, shared), **ended})
-    summary = report.build(out, shared.run)
+    summary = report.build(out, shared.run, request.logs)
     status = _status(summary, found, stop)
     started = (folder / "records.jsonl").stat().st_size > 0
     if not started and "Can't open cache DB" in message:
@@ -255,6 +264,7 @@ def _facts(request: Request, shared: plan.Context) -> dict[str, Any]:
         "command": request.command
         or shlex.join(["cohortflow", "run", request.lane, str(request.study), str(request.out)]),
         "interrupted": False,
+        **({"file": str(request.chosen.file)} if request.chosen.file else {}),
         **_chosen(request),
     }
 

@@ -20,10 +20,43 @@ def selection(
     Raises
     ------
     Failure
-        As the lane's reader of filter files says.
+        As the lane's reader of filter files says; USAGE for labels or a filter file that mean
+        nothing to the lane.
     """
-    filters = lane.filters(filter_file) if filter_file else {}
-    return Selection(_labels(participants), _labels(sessions), filters)
+    if not lane.bids and (participants or sessions):
+        raise Failure(
+            Category.USAGE,
+            f"lane {lane.name} has no subjects and sessions",
+            "choose units with --manifest",
+        )
+    if filter_file is None:
+        return Selection(_labels(participants), _labels(sessions))
+    if lane.filters is None:
+        raise Failure(
+            Category.USAGE,
+            f"lane {lane.name} takes no --bids-filter-file",
+            "choose units with --manifest",
+        )
+    return Selection(_labels(participants), _labels(sessions), lane.filters(filter_file))
+
+
+def place(lane: Lane, named: Path) -> tuple[Path, Path | None]:
+    """Return the study that a path names, and the file in it where it names one.
+
+    Raises
+    ------
+    Failure
+        USAGE for a file where the lane takes a folder only.
+    """
+    if not named.is_file():
+        return named, None
+    if not lane.takes_file:
+        raise Failure(
+            Category.USAGE,
+            f"{named} is a file, and lane {lane.name} takes a folder",
+            "name the study's folder",
+        )
+    return named.absolute().parent, named.absolute()
 
 
 def _labels(given: tuple[str, ...]) -> tuple[str, ...]:
@@ -42,6 +75,12 @@ def units(
     Failure
         As discovery and the manifest's reader say.
     """
+    if listed is not None and chosen.file:
+        raise Failure(
+            Category.USAGE,
+            f"--manifest and a study of one file, {chosen.file.name}, exclude each other",
+            "name the study's folder",
+        )
     if listed is not None and chosen.filters:
         raise Failure(
             Category.USAGE,
@@ -55,7 +94,7 @@ def units(
             generated_by=f"cohortflow {__version__}",
         )
         return header, lane.discover(study.absolute(), chosen)
-    header, found = importers.read(listed, lane.name, study)
+    header, found = importers.read(listed, lane.name, study, chosen.parameters)
     if header.lane != lane.name:
         raise Failure(
             Category.USAGE,
@@ -63,7 +102,8 @@ def units(
             f"run `cohortflow run {header.lane}`",
         )
     wanted = _asked(found, chosen)
-    return header, (refresh.unit(unit, lane, Path(header.dataset)) for unit in wanted)
+    base = Path(header.dataset)
+    return header, (refresh.unit(unit, lane, base, chosen.parameters) for unit in wanted)
 
 
 def _asked(units: Iterable[Unit], chosen: Selection) -> Iterator[Unit]:

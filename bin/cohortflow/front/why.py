@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,23 +85,35 @@ def story(out: Path, unit: str) -> Story:
 
 def _command(out: Path, run: str, head: dict[str, Any], unit: dict[str, Any]) -> list[str]:
     """Make the command that tries a unit again as that run did, from any folder."""
-    words = ["cohortflow", "run", head["lane"], head["dataset"], str(out.absolute())]
+    facts = _facts(out, run)
+    study = facts.get("file") or head["dataset"]
+    words = ["cohortflow", "run", head["lane"], study, str(out.absolute())]
     for entity, option in (("subject", "participant"), ("session", "session")):
         if entity in unit.get("entities", {}):
             words.append(f"--{option}-label={unit['entities'][entity]}")
-    if _had_manifest(out, run):
+    if _had_manifest(facts):
         words.append(f"--manifest={layout.run_folder(out.absolute(), run) / 'manifest.jsonl'}")
-    usual = lanes.get(head["lane"]).resolve({})
+    lane = lanes.get(head["lane"])
+    usual = lane.resolve({})
     given = {k: v for k, v in head["parameters"].items() if usual.get(k) != v}
+    named = {parameter.name for parameter in lane.parameters if parameter.input}
+    given |= {i["role"]: i["path"] for i in unit.get("inputs", []) if i["role"] in named}
     return [*words, *(f"--parameter={k}={v}" for k, v in given.items()), "--rerun-failed"]
 
 
-def _had_manifest(out: Path, run: str) -> bool:
-    """Tell whether a run took its units from a manifest: discovery may not find them again."""
+def _facts(out: Path, run: str) -> dict[str, Any]:
     try:
         facts = json.loads((layout.run_folder(out, run) / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _had_manifest(facts: Mapping[str, Any]) -> bool:
+    """Tell whether a run took its units from a manifest: discovery may not find them again."""
+    try:
         return any(word.startswith("--manifest") for word in shlex.split(facts["command"]))
-    except (OSError, ValueError, KeyError):
+    except (ValueError, KeyError):
         return False
 
 

@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -15,7 +15,15 @@ from cohortflow.core import save
 from cohortflow.core.manifest import Header
 from cohortflow.core.outcome import Category
 from cohortflow.core.reporting.judge import when
-from cohortflow.core.reporting.state import Attempt, BatchState, Status, UnitState, Value
+from cohortflow.core.reporting.state import (
+    EARLIER,
+    Attempt,
+    BatchState,
+    RunInfo,
+    Status,
+    UnitState,
+    Value,
+)
 
 SCHEMA_VERSION = 1
 FAILED_BEFORE = "failed before"
@@ -155,28 +163,37 @@ def write_rerun(path: Path, state: BatchState) -> None:
 
 def write_log(path: Path, state: BatchState) -> None:
     """Write ``log.jsonl``: one event a line, in order of time."""
-    events = sorted(_events(state), key=lambda event: when(event["timestamp"]))
+    write_events(path, _events(state))
+
+
+def write_events(path: Path, events: Iterable[dict[str, Any]]) -> None:
+    """Write events as JSON lines, in order of time."""
+    ordered = sorted(events, key=lambda event: when(event["timestamp"]))
     with stream(path) as file:
-        for event in events:
+        for event in ordered:
             file.write(json.dumps(event, ensure_ascii=False) + "\n")
+
+
+def unit_events(run: RunInfo, unit: UnitState) -> Iterator[dict[str, Any]]:
+    """Yield what the log of a run tells of one of its units."""
+    if unit.status is Status.INVALID:
+        verdict = unit.verdict
+        yield _event(
+            run.id, run.started, unit.id, action="exclude", status=unit.status,
+            category=verdict.category, message=verdict.message,
+        )  # fmt: skip
+    else:
+        action = "skip" if unit.status is Status.SKIPPED else "plan"
+        yield _event(run.id, run.started, unit.id, action=action, message=unit.reason)
+    yield from (_attempted(run.id, unit.id, attempt) for attempt in unit.attempts)
 
 
 def _events(state: BatchState) -> Iterator[dict[str, Any]]:
     run = state.run
     yield _event(run.id, run.started, action="run started")
     for unit in state.units:
-        if unit.reason == "earlier run":
-            continue
-        if unit.status is Status.INVALID:
-            verdict = unit.verdict
-            yield _event(
-                run.id, run.started, unit.id, action="exclude", status=unit.status,
-                category=verdict.category, message=verdict.message,
-            )  # fmt: skip
-        else:
-            action = "skip" if unit.status is Status.SKIPPED else "plan"
-            yield _event(run.id, run.started, unit.id, action=action, message=unit.reason)
-        yield from (_attempted(run.id, unit.id, attempt) for attempt in unit.attempts)
+        if unit.reason != EARLIER:
+            yield from unit_events(run, unit)
     if run.finished:
         ending = "interrupted" if run.interrupted else "ended"
         yield _event(run.id, run.finished, action=f"run {ending}")

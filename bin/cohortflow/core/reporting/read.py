@@ -168,6 +168,7 @@ def _attempt(step: str, value: dict[str, Any], clean: cleaning.Clean) -> Attempt
     except ValueError:
         category = Category.SOFTWARE
     log = clean(cleaning.tail(_text(value.get("log")))) if category else ""
+    said = "" if category else clean(cleaning.tail(_text(value.get("said"))))
     return Attempt(
         step=clean(step),
         number=_whole(value.get("attempt")) or 1,
@@ -180,6 +181,7 @@ def _attempt(step: str, value: dict[str, Any], clean: cleaning.Clean) -> Attempt
         message=clean(_text(value.get("message"))),
         remedy=clean(_text(value.get("remedy"))),
         log=log,
+        said=said,
     )
 
 

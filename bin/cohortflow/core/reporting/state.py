@@ -48,6 +48,8 @@ class Attempt:
     peak_memory_bytes : int or None
     log : str
         End of the step's output, cleaned; empty for an attempt that ended well.
+    said : str
+        End of what an attempt that ended well printed on standard error, cleaned.
     """
 
     step: str
@@ -61,6 +63,7 @@ class Attempt:
     message: str
     remedy: str
     log: str
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,48 @@
+// Single cells: genes, age and split, each from the file alone → convert → upload, where asked for.
+
+include { settings      } from './core/units'
+include { role          } from './core/units'
+include { CELLS_GENES   } from './cells/genes'
+include { CELLS_AGE     } from './cells/age'
+include { CELLS_SPLIT   } from './cells/split'
+include { CELLS_CONVERT } from './cells/convert'
+include { CELLS_UPLOAD  } from './cells/upload'
+
+workflow CELLS {
+    take:
+    units // [id: String, unit: Map (a line of the plan)]
+
+    main:
+    h5ad = units.map { id, unit -> tuple(id, role(unit, 'h5ad')) }
+    hgnc = units.map { id, unit -> tuple(id, role(unit, 'hgnc')) }
+
+    CELLS_GENES(settings(units, 'genes').join(h5ad).join(hgnc))
+    CELLS_AGE(settings(units, 'age').join(h5ad))
+    CELLS_SPLIT(settings(units, 'split').join(h5ad))
+    decided = CELLS_GENES.out.join(CELLS_AGE.out).join(CELLS_SPLIT.out)
+    CELLS_CONVERT(settings(units, 'convert').join(h5ad).join(decided))
+
+    sent = settings(units, 'upload').filter { _id, step -> step.options.repo_id }
+    CELLS_UPLOAD(sent.join(CELLS_CONVERT.out).join(decided))
+
+    made = units
+        .map { id, unit -> tuple(id, unit.line, unit.steps.upload.options.repo_id) }
+        .join(decided)
+        .join(CELLS_CONVERT.out)
+        .branch { _id, _line, repository, _genes, _age, _split, _convert ->
+            goes: repository
+            stays: true
+        }
+    stayed = made.stays
+        .map { id, line, _repository, genes, age, split, convert ->
+            tuple(id, line, [genes, age, split, convert])
+        }
+    gone = made.goes
+        .join(CELLS_UPLOAD.out)
+        .map { id, line, _repository, genes, age, split, convert, upload ->
+            tuple(id, line, [genes, age, split, convert, upload])
+        }
+
+    emit:
+    folders = stayed.mix(gone) // [id: String, line: String, folders: List<Path>, in the order of the steps]
+}
