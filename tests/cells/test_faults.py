@@ -115,7 +115,11 @@ def test_a_file_without_cells_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fraction", [0.0, 0.01, 0.3, 0.6, 0.95, 0.999])
 def test_a_truncated_file_is_refused(fraction: float, tmp_path: Path) -> None:
     path = makers.truncated(makers.tiny(tmp_path / "a.h5ad", COUNTS), fraction)
-    assert refused(path, tmp_path / "out").category is Category.DATA_INVALID
+    failure = refused(path, tmp_path / "out")
+    assert failure.category is Category.DATA_INVALID
+    if fraction > 0.5:
+        size = path.stat().st_size
+        assert f"is truncated: {size:,} of its " in failure.message
 
 
 def append(path: Path) -> None:

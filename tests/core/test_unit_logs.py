@@ -134,3 +134,17 @@ def test_another_lane_has_no_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(lanes, "get", GET)
     report.build(batch(tmp_path).out)
     assert not (tmp_path / "logs").exists()
+
+
+def test_the_batch_has_a_log_with_a_mark_for_each_unit(tmp_path: Path) -> None:
+    report.build(batch(tmp_path).out)
+    head, blank, *lines = (tmp_path / "batch_summary.log").read_text().splitlines()
+    assert head.endswith(": 2 done, 2 invalid")
+    assert not blank
+    assert [line.split()[:3] for line in lines] == [
+        ["✓", "sub-01", "done"],
+        ["✗", "sub-02", "invalid"],
+        ["✗", "sub-03", "invalid"],
+        ["✓", "sub-04", "done"],
+    ]
+    assert lines[1].endswith("DATA_INVALID  no gradients")

@@ -211,8 +211,9 @@ def test_many_problems_are_cut_short_and_lead_to_the_report_and_to_why(
     monkeypatch.setattr(run, "run", lambda *_: result)
     ended = front("run", "dwi", three, batch.parent / "new")
     lines = ended.stdout.splitlines()
-    assert len(lines) < 30
+    assert len(lines) < 50
     assert "480 more" in ended.stdout
+    assert [line for line in lines if line.startswith("✗ SOFTWARE sub-")] == lines[-23:-3]
     assert str(batch / "report.html") in ended.stdout
     assert f"cohortflow why {batch} UNIT" in ended.stdout
     assert "the engine's own words" in ended.stderr

@@ -217,6 +217,16 @@ def metrics(made: Converted) -> dict[str, Any]:
     }
 
 
+def told(made: Converted) -> str:
+    """Say in one line what was made."""
+    numbers = metrics(made)
+    return (
+        f"{numbers['cells']:,} cells, {made.train:,} train and {made.test:,} test, "
+        f"{numbers['sentence_length_median']} genes in a sentence at the median, "
+        f"{len(made.files)} files"
+    )
+
+
 def write(
     folder: Path, name: str, made: Converted, decided: Decided, others: Mapping[str, Any]
 ) -> None:

@@ -148,6 +148,13 @@ def metrics(genes: GeneMap, table: Table) -> dict[str, int | str]:
     }
 
 
+def told(genes: GeneMap) -> str:
+    """Say in one line how the genes were found."""
+    counts = Counter(genes.classes)
+    classes = ", ".join(f"{counts[kind]:,} {kind}" for kind in CLASSES)
+    return f"{len(genes.names):,} genes: {classes}"
+
+
 def write(folder: Path, genes: GeneMap, table: Table) -> None:
     """Write genes.tsv and metrics.json into a step's folder.
 

@@ -21,6 +21,7 @@ Array = npt.NDArray[Any]
 _CHUNK_CACHE = 8 << 20
 # HDF5 puts the operating system's error number into its text.
 _ERRNO = re.compile(r"errno = (\d+)")
+_CUT = re.compile(r"truncated file: eof = (\d+).*stored_eof = (\d+)")
 _REMEDY = "copy or download it again, or open it with anndata to see more"
 
 
@@ -98,6 +99,9 @@ def _number(text: str) -> int:
 def _reason(error: BaseException) -> str:
     """Return what HDF5 said, without the name of the file and its own details."""
     text = str(error).strip() or type(error).__name__
+    cut = _CUT.search(text)
+    if cut:
+        return f"is truncated: {int(cut[1]):,} of its {int(cut[2]):,} bytes are there"
     inner = re.search(r"\((.*)\)\s*$", text)
     return (inner[1] if inner else text).split(", name =")[0].split(", filename =")[0]
 

@@ -161,8 +161,8 @@ def _rank(
             found[size] = symbol
             held[size] = value
             size += 1
-            rising &= np.int64(symbol) > last
-            last = np.int64(symbol)
+            rising &= int(symbol) > last
+            last = int(symbol)
         if not rising:
             _put_in_order(found, held, place_of, size)
         for place in range(size):

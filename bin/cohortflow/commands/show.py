@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,21 @@ def result(ended: Any, as_json: bool) -> None:  # noqa: ANN401 - loaded when it 
         click.echo(json.dumps({**ended.summary.as_json(), "status": ended.status}, indent=2))
         return
     problems = ended.summary.problems
-    for line in problems[:SHOWN]:
-        click.echo(f"  {line}")
-    if len(problems) > SHOWN:
-        click.echo(f"  … and {len(problems) - SHOWN} more, all in the report")
+    _marked("✓", ended.summary.done)
+    _marked("✗", problems)
     click.echo(ended.summary.line())
     click.echo(f"Report: {ended.summary.report}")
     if problems:
         out = shlex.quote(str(Path(ended.summary.report).parent))
         click.echo(f"More on one: cohortflow why {out} UNIT")
+
+
+def _marked(mark: str, lines: Sequence[str]) -> None:
+    """Show lines with a mark in front, a few of them where there are many."""
+    for line in lines[:SHOWN]:
+        click.echo(f"{mark} {line}")
+    if len(lines) > SHOWN:
+        click.echo(f"  … and {len(lines) - SHOWN} more, all in the report")
 
 
 def plan(decisions: list[Any], as_json: bool) -> None:

@@ -24,6 +24,7 @@ FILES = frozenset(
         "README.md",
         "report.html",
         "batch_summary.json",
+        "batch_summary.log",
         "batch_metrics.csv",
         "rerun.json",
         "log.jsonl",

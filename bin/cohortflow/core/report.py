@@ -42,6 +42,8 @@ class Summary:
         How many of those no unit of this run is, but of an earlier one.
     warnings : tuple of str
         What could not be read.
+    done : tuple of str
+        Units that this run published.
     """
 
     run: str
@@ -50,6 +52,7 @@ class Summary:
     problems: tuple[str, ...] = ()
     earlier: int = 0
     warnings: tuple[str, ...] = ()
+    done: tuple[str, ...] = ()
 
     @property
     def complete(self) -> int:
@@ -70,7 +73,7 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary as a JSON value."""
-        lists = {"problems": list(self.problems), "warnings": list(self.warnings)}
+        lists = {name: list(getattr(self, name)) for name in ("problems", "warnings", "done")}
         return asdict(self) | {"report": str(self.report)} | lists
 
 
@@ -110,7 +113,8 @@ def summary(out: Path, state: BatchState) -> Summary:
     problems = tuple(_problem(unit) for unit in state.incomplete())
     earlier = sum(unit.reason == EARLIER for unit in state.incomplete())
     page_file = out / "report.html"
-    return Summary(state.run.id, counts, page_file, problems, earlier, state.warnings)
+    done = tuple(unit.id for unit in state.units if unit.status is Status.DONE)
+    return Summary(state.run.id, counts, page_file, problems, earlier, state.warnings, done)
 
 
 def _problem(unit: UnitState) -> str:

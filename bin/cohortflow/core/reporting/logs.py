@@ -20,10 +20,11 @@ from cohortflow.core.reporting.state import (
 
 EVENTS = "pipeline.jsonl"
 TEXT = "pipeline.log"
+BATCH = "batch_summary.log"
 
 
 def write(out: Path, state: BatchState, also: Path | None = None) -> None:
-    """Write the logs of the units that a run worked on, or could not.
+    """Write the batch's log, and those of the units that a run worked on, or could not.
 
     A unit that was complete, or of which the run knew no more than an earlier one, keeps its logs.
 
@@ -41,6 +42,7 @@ def write(out: Path, state: BatchState, also: Path | None = None) -> None:
         When a file cannot be written.
     """
     folders = [out / layout.LOGS, *([also] if also else [])]
+    save.write_text(out / BATCH, "\n".join(batch(state)) + "\n")
     for unit in state.units:
         if not _has_news(unit):
             continue
@@ -50,6 +52,19 @@ def write(out: Path, state: BatchState, also: Path | None = None) -> None:
             place.mkdir(parents=True, exist_ok=True)
             files.write_events(place / EVENTS, files.unit_events(state.run, unit))
             save.write_text(place / TEXT, text)
+
+
+def batch(state: BatchState) -> Iterator[str]:
+    """Yield the lines of the batch's log: ✓ or ✗, and each unit."""
+    counts = ", ".join(f"{count} {status}" for status, count in state.counts().items() if count)
+    yield f"run {state.run.id} of lane {state.run.lane}: {counts or 'no units'}"
+    yield ""
+    width = max((len(unit.id) for unit in state.units), default=0)
+    for unit in state.units:
+        verdict = unit.verdict
+        mark = "✓" if unit.complete else "✗"
+        words_ = (f"{mark} {unit.id:<{width}}  {verdict.status}", verdict.category, verdict.message)
+        yield "  ".join(str(word) for word in words_ if word)
 
 
 def _has_news(unit: UnitState) -> bool:
