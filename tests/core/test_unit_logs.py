@@ -144,7 +144,7 @@ def test_the_batch_has_a_log_with_a_mark_for_each_unit(tmp_path: Path) -> None:
     assert [line.split()[:3] for line in lines] == [
         ["✓", "sub-01", "done"],
         ["✗", "sub-02", "invalid"],
-        ["✗", "sub-03", "invalid"],
         ["✓", "sub-04", "done"],
+        ["✗", "sub-03", "invalid"],
     ]
     assert lines[1].endswith("DATA_INVALID  no gradients")

@@ -213,7 +213,9 @@ def test_many_problems_are_cut_short_and_lead_to_the_report_and_to_why(
     lines = ended.stdout.splitlines()
     assert len(lines) < 50
     assert "480 more" in ended.stdout
-    assert [line for line in lines if line.startswith("✗ SOFTWARE sub-")] == lines[-23:-3]
+    assert sum(line.startswith("✗ SOFTWARE sub-") for line in lines) == 20
+    done = sum(line.startswith("✓ sub-") for line in lines)
+    assert done == len(result.summary.done) > 0
     assert str(batch / "report.html") in ended.stdout
     assert f"cohortflow why {batch} UNIT" in ended.stdout
     assert "the engine's own words" in ended.stderr
