@@ -35,14 +35,14 @@ workflow CELLS {
         }
     stayed = made.stays
         .map { id, line, _repository, genes, age, split, convert ->
-            tuple(id, line, [genes, age, split, convert])
+            tuple(id, line, [convert, genes, age, split])
         }
     gone = made.goes
         .join(CELLS_UPLOAD.out)
         .map { id, line, _repository, genes, age, split, convert, upload ->
-            tuple(id, line, [genes, age, split, convert, upload])
+            tuple(id, line, [convert, genes, age, split, upload])
         }
 
     emit:
-    folders = stayed.mix(gone) // [id: String, line: String, folders: List<Path>, in the order of the steps]
+    folders = stayed.mix(gone) // [id: String, line: String, folders: List<Path>, the one with the first numbers first]
 }

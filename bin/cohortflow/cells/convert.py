@@ -253,4 +253,4 @@ def write(
         decided.ages,
         decided.split,
     )
-    save.write_json(folder / "metrics.json", {**others, **metrics(made)})
+    save.write_json(folder / "metrics.json", {**metrics(made), **others})
