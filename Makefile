@@ -33,8 +33,10 @@ test: lint ## run lint and every test
 bench: setup ## time this project beside its peers
 	@$(BIN)/python -m bench
 
-faults: setup ## stop runs at many moments by every signal (about 15 minutes)
+faults: setup ## stop runs at many moments by every signal, and kill them (about 30 minutes)
 	@COHORTFLOW_MOMENTS=12 $(BIN)/python -m pytest -n $(TEST_JOBS) tests/faults/test_signals.py
+	@COHORTFLOW_KILLS=100 $(BIN)/python -m pytest tests/cells/test_faults.py -k killed
+	@COHORTFLOW_KILLS=12 $(BIN)/python -m pytest tests/pipeline/test_cells.py -k killed
 
 engines: setup ## run all studies through every engine, stop runs by every signal (40 minutes)
 	@setup/test-packages.sh

@@ -93,6 +93,21 @@ def test_slurm_is_timed_beside_a_bare_array(root: Path) -> None:
     assert rows[-1][-1] == "1.00"
 
 
+def test_cells_are_timed_beside_their_limit_and_other_ways(root: Path) -> None:
+    done = bench(root, "cells", "--size", "tiny")
+    assert done.returncode == 0, done.stderr
+    (head, ours, *others), (columns, *sizes) = tables(done.stdout)
+    assert head == FITS
+    assert ours[0] == "cohortflow, CSR"
+    assert ours[-1] == "1.00"
+    named = " ".join(row[0] for row in others)
+    assert all(word in named for word in ("limit", "CSC", "gzip", "read_h5ad", "argpartition"))
+    assert columns == ["what", "wall s", "CPU s", "peak MB"]
+    assert [row[0].split(", ")[1:] for row in sizes] == [
+        [layout, f"{cells} cells"] for layout in ("CSR", "CSC") for cells in (300, 600)
+    ]
+
+
 def test_the_tensors_that_are_timed_agree(root: Path) -> None:
     done = bench(root, "tensor", "--size", "tiny")
     found = re.findall(r"FA, mean absolute difference from (\w+): (\S+)", done.stdout)

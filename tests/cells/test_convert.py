@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections import Counter
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import anndata
+import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +20,7 @@ from scipy import sparse
 
 from cells import driving, makers, reference
 from cells.driving import make
-from cohortflow.cells import genes, hgnc, settings, shards, split
+from cohortflow.cells import genes, hgnc, matrix, settings, shards, split
 from cohortflow.core.outcome import Category, Failure
 
 COUNTS = sparse.random(
@@ -52,6 +57,62 @@ def test_indices_may_be_of_any_integer(
     assert reference.converted(tmp_path / "out") == expected(COUNTS)
 
 
+@pytest.mark.parametrize("chunks", [(57, 1), (57, 4), (10, 23), (16, 5), (1, 23)])
+@pytest.mark.parametrize("limit", [64, 16 << 20])
+@pytest.mark.parametrize("dtype", ["f4", "i8"])
+def test_a_dense_matrix_may_be_cut_into_chunks_of_any_form(
+    chunks: tuple[int, int], limit: int, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = makers.tiny(tmp_path / "a.h5ad", COUNTS, layout="dense")
+    with h5py.File(path, "a") as file:
+        kept = dict(file["X"].attrs)
+        del file["X"]
+        file.create_dataset("X", data=COUNTS.astype(dtype), chunks=chunks, compression="gzip")
+        file["X"].attrs.update(kept)
+    monkeypatch.setattr(matrix, "_DENSE_BYTES", limit)
+    make(path, tmp_path / "out")
+    assert reference.converted(tmp_path / "out") == expected(COUNTS)
+
+
+class Recorded:
+    """A dataset that counts how often each of its chunks is read."""
+
+    def __init__(self, item: h5py.Dataset) -> None:
+        self.item = item
+        self.reads: Counter[tuple[int, int]] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.item, name)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        slices = (key, slice(None))[:2] if isinstance(key, slice) else key
+        ranges = []
+        for part, size, chunk in zip(slices, self.item.shape, self.item.chunks, strict=True):
+            start, stop, _ = part.indices(size)
+            ranges.append(range(start // chunk, -(-stop // chunk)))
+        self.reads.update(itertools.product(*ranges))
+        return self.item[key]
+
+
+@pytest.mark.parametrize("chunks", [(57, 2), (20, 23), (20, 5), (4, 5), (1, 23)])
+@pytest.mark.parametrize("limit", [100, 1000, 16 << 20])
+def test_no_chunk_of_a_dense_matrix_is_read_twice(
+    chunks: tuple[int, int], limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matrix, "_DENSE_BYTES", limit)
+    path = makers.tiny(tmp_path / "a.h5ad", COUNTS, layout="dense")
+    with h5py.File(path, "a") as file:
+        del file["X"]
+        file.create_dataset("X", data=COUNTS, chunks=chunks)
+    with h5py.File(path) as file:
+        chosen = matrix.choose(file, "X")
+        recorded = Recorded(chosen.item)
+        rows = list(matrix.blocks(replace(chosen, item=recorded), tmp_path))
+    assert sum(block.cells for block in rows) == 57
+    assert set(recorded.reads.values()) == {1}
+    assert len(recorded.reads) == -(-57 // chunks[0]) * -(-23 // chunks[1])
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_fractions_and_large_counts_are_ordered_exactly(layout: str, tmp_path: Path) -> None:
     # 2^24 + 1 is no float32; the last two differ in the last bit of a float64 only.
@@ -82,6 +143,12 @@ def test_at_most_the_top_genes_are_kept(tmp_path: Path) -> None:
     made = make(path, tmp_path / "out", settings.Options(top_genes=3))
     assert reference.converted(tmp_path / "out") == expected(COUNTS, top=3)
     assert len(made.lengths) == 4
+
+
+def test_more_genes_than_there_are_may_be_asked_for(tmp_path: Path) -> None:
+    path = makers.tiny(tmp_path / "a.h5ad", COUNTS)
+    make(path, tmp_path / "out", settings.Options(top_genes=10**17), page=True)
+    assert reference.converted(tmp_path / "out") == expected(COUNTS)
 
 
 def test_genes_of_one_symbol_are_summed_before_they_are_ranked(tmp_path: Path) -> None:
@@ -134,9 +201,9 @@ def test_every_column_of_obs_is_kept_and_ages_are_added(tmp_path: Path) -> None:
     assert (third["batch"], last["batch"]) == ("ä", "日本")
     assert (first["score"], second["score"]) == (1, None)
     # Columns that the dataset has of its own are kept under another name, and the file says so.
-    assert set(made.renamed) == {"age", "cell_id"}
+    assert made.renamed == {"age": "obs_obs_age", "cell_id": "obs_cell_id"}
     assert (first["obs_obs_age"], first["obs_cell_id"], second["obs_age"]) == ("thirty", 0, 2)
-    assert "`age` is" in (tmp_path / "out/README.md").read_text()
+    assert "`age` is `obs_obs_age`" in (tmp_path / "out/README.md").read_text()
     names = ("age", "age_low", "age_high", "age_unit")
     ages = [tuple(row[name] for name in names) for row in (first, second, third, last)]
     none = (None, None, None, None)
@@ -170,6 +237,18 @@ def test_cells_go_where_the_split_says_and_none_is_lost(by: str, tmp_path: Path)
         for stage in range(-1, 3):
             own = [p for p, s in zip(parts, stages, strict=True) if s == stage]
             assert abs(own.count("test") - 0.3 * len(own)) < 1
+
+
+@pytest.mark.parametrize(
+    ("by", "what"), [("donor", "column of donors"), ("age", "column development_stage")]
+)
+def test_a_file_without_donors_or_stages_is_split_by_cell_and_says_so(
+    by: str, what: str, tmp_path: Path
+) -> None:
+    path = makers.tiny(tmp_path / "a.h5ad", COUNTS)
+    decided = split.of_file(path, split.Wish(by=by))
+    assert (decided.by, decided.test_cells) == ("cell", 3)
+    assert decided.note == f"obs has no {what}, so the split is by cell"
 
 
 def test_without_a_test_part_everything_is_train(tmp_path: Path) -> None:
@@ -336,6 +415,41 @@ def test_the_tool_does_the_same_with_and_without_the_steps_before_it(tmp_path: P
         assert (tmp_path / step / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     ended = driving.tool("cells-convert", source, *steps, "--output", tmp_path / "one", status=2)
     assert "--overwrite" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("genes", "the genes of X are not the 23 that were mapped"),
+        ("age", "has 57 cells, the age step saw 56"),
+        ("split", "has 57 cells, the split step saw 56"),
+    ],
+)
+def test_what_was_decided_of_another_file_is_refused(step: str, said: str, tmp_path: Path) -> None:
+    table = tmp_path / "hgnc.tsv"
+    table.write_text("symbol\tensembl_gene_id\tprev_symbol\talias_symbol\nGENE\t\tgene1\t\n")
+    source = makers.tiny(tmp_path / "a.h5ad", COUNTS)
+    names = makers.numbered("gene", 23)[::-1]
+    other = makers.tiny(tmp_path / "b.h5ad", COUNTS[:56], names=names)
+    steps = []
+    for name, *more in (("genes", "--hgnc", table), ("age",), ("split",)):
+        of = other if name == step else source
+        driving.tool(f"cells-{name}", of, *more, "--output", tmp_path / name)
+        steps.append(f"--{name}={tmp_path / name}")
+    words = (source, *steps, "--output", tmp_path / "out")
+    ended = driving.tool("cells-convert", *words, status=65)
+    assert f"ERROR DATA_INVALID - a.h5ad: {said}" in ended.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_level_that_a_compression_has_not_is_refused(tmp_path: Path) -> None:
+    source = makers.tiny(tmp_path / "a.h5ad", COUNTS)
+    table = tmp_path / "hgnc.tsv"
+    table.write_text("symbol\tensembl_gene_id\tprev_symbol\talias_symbol\nGENE\t\tgene1\t\n")
+    words = (source, "--hgnc", table, "--output", tmp_path / "out", "--compression", "gzip")
+    ended = driving.tool("cells-convert", *words, "--compression-level", 10, status=2)
+    assert "gzip has no level 10: give a --compression-level from 1 to 9" in ended.stderr
+    driving.tool("cells-convert", *words, "--compression-level", 9)
 
 
 def test_a_folder_is_converted_file_by_file_and_a_bad_one_stops_no_other(tmp_path: Path) -> None:

@@ -79,6 +79,24 @@ def test_another_file_is_refused_by_name(tmp_path: Path, content: bytes, said: s
     assert caught.value.message == f"a.h5ad: {said}"
 
 
+def test_hidden_files_of_a_folder_are_left_out(tmp_path: Path) -> None:
+    for name in ("a.h5ad", "._a.h5ad", ".h5ad", "b.txt"):
+        (tmp_path / name).touch()
+    assert files.datasets(tmp_path, batch=True) == [("a", tmp_path / "a.h5ad")]
+
+
+@pytest.mark.parametrize("name", ["@@.h5ad", "Ω.h5ad", "_...h5ad", "-a.h5ad"])
+def test_no_file_of_a_folder_may_have_the_folder_of_all_or_one_above(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.h5ad").touch()
+    (tmp_path / name).touch()
+    with pytest.raises(Failure) as caught:
+        files.datasets(tmp_path, batch=True)
+    assert caught.value.message.startswith(f"{name}: ")
+    assert caught.value.remedy == "rename the file"
+
+
 def test_a_file_that_is_not_there_is_missing(tmp_path: Path) -> None:
     with pytest.raises(Failure) as caught:
         files.check_hdf5(tmp_path / "a.h5ad")

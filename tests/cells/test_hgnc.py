@@ -194,6 +194,7 @@ BROKEN = {
     "line too long": (tables.text(GENES).encode()[:-1] + b"\tx\n", "line 4 has 7 columns"),
     "no symbol": (tables.text([gene("A"), gene(" ")]).encode(), "gene 2 has no symbol"),
     "two symbols": (tables.text([gene("A|B")]).encode(), "gene 1 has no symbol"),
+    "two words": (tables.text([gene("A B")]).encode(), "gene 1 has no symbol of one word"),
     "cut gzip": (gzip.compress(tables.text(GENES).encode())[:-12], "damaged gzip"),
     "gzip of rubbish": (b"\x1f\x8b" + bytes(range(100)), "damaged gzip"),
     "cut parquet": (b"PAR1" + bytes(100), "damaged parquet"),

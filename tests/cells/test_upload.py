@@ -627,8 +627,14 @@ def test_without_a_token_the_ways_to_give_one_are_named(bench: Bench, dataset: P
     assert bench.hub.requests == []
 
 
-def test_a_token_given_as_the_name_of_its_file_is_not_repeated(bench: Bench, dataset: Path) -> None:
-    bench.fails(78, "CONFIG", dataset, "--token-file", TOKEN)
+# The last is longer than a file's name may be.
+@pytest.mark.parametrize("token", [TOKEN, f"{TOKEN}/x", TOKEN * 20])
+def test_a_token_given_as_the_name_of_its_file_is_not_repeated(
+    token: str, bench: Bench, dataset: Path
+) -> None:
+    assert TOKEN not in bench.fails(78, "CONFIG", dataset, "--token-file", token)
+    bench.variables |= {"HF_TOKEN": "", "HF_TOKEN_PATH": token}
+    assert TOKEN not in bench.fails(78, "CONFIG", dataset)
 
 
 def test_what_cannot_be_a_token_is_not_sent(bench: Bench, dataset: Path) -> None:

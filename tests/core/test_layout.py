@@ -21,10 +21,10 @@ def study(tmp_path: Path) -> Path:
     return path
 
 
-def refusal(out: Path, study: Path, lane: str = "fake") -> str:
+def refusal(out: Path, study: Path, lane: str = "fake", *, bids: bool = True) -> str:
     """Return why an output is refused; empty when it is accepted."""
     try:
-        layout.check_output(out, study, lane)
+        layout.check_output(out, study, lane, bids=bids)
     except Failure as failure:
         assert failure.category is Category.USAGE
         return failure.message
@@ -52,6 +52,15 @@ def test_input_and_output_do_not_lie_inside_each_other(
     study: Path, place: str, accepted: bool
 ) -> None:
     assert ("inside each other" in refusal(study / place, study)) != accepted
+
+
+@pytest.mark.parametrize(
+    ("place", "accepted"), [("results", True), ("a/b", True), (".", False), ("..", False)]
+)
+def test_a_lane_without_subjects_may_write_into_a_folder_beside_its_files(
+    study: Path, place: str, accepted: bool
+) -> None:
+    assert (refusal(study / place, study, bids=False) == "") == accepted
 
 
 def test_a_link_cannot_hide_it(study: Path, tmp_path: Path) -> None:

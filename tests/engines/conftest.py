@@ -63,14 +63,14 @@ def build(root: Path, settings: Mapping[str, str]) -> None:
 
 @pytest.fixture(scope="session")
 def image(podman: Mapping[str, str], root: Path) -> Mapping[str, str]:
-    """See that the image of the dwi lane is there; return podman's environment."""
+    """See that the image of each lane is there; return podman's environment."""
     build(root, {**podman, "RUNTIME": "podman"})
     return podman
 
 
 @pytest.fixture(scope="session")
 def image_folder(image: Mapping[str, str], root: Path) -> Mapping[str, str]:
-    """See that the image is there as Charliecloud's folder."""
+    """See that the images are there as Charliecloud's folders."""
     if shutil.which("ch-run") is None:
         absent("no ch-run: apt-get install charliecloud-runtime")
     build(root, {**image, "RUNTIME": "charliecloud"})

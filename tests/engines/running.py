@@ -42,10 +42,16 @@ class Engine:
         return path
 
     def command(
-        self, study: Path, out: Path, *words: str | Path, root: Path, config: Path | None = None
+        self,
+        study: Path,
+        out: Path,
+        *words: str | Path,
+        root: Path,
+        config: Path | None = None,
+        lane: str = "dwi",
     ) -> list[str]:
         """Return the front door's command, of any checkout."""
-        command = [sys.executable, "-c", START, root / "bin", "run", "dwi", study, out]
+        command = [sys.executable, "-c", START, root / "bin", "run", lane, study, out]
         command += ["--profile", self.profile] if self.profile else []
         return [str(word) for word in (*command, "--config", config or self.config(), *words)]
 
@@ -68,10 +74,10 @@ class Engine:
         command += ["--input", study, "--outdir", out]
         return [str(word) for word in (*command, *words)]
 
-    def execute(self, command: list[str]) -> Ended:
+    def execute(self, command: list[str], **environment: str) -> Ended:
         ended = subprocess.run(
-            command, cwd=self.folder, env=self.variables(), capture_output=True, text=True,
-            timeout=600, check=False, stdin=subprocess.DEVNULL,
+            command, cwd=self.folder, env={**self.variables(), **environment}, capture_output=True,
+            text=True, timeout=600, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 

@@ -16,12 +16,14 @@ from engines.absent import absent
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = sorted(path.name for path in (ROOT / "bin").glob("*-*") if path.is_file())
-LABELS = ("title", "description", "version", "licenses", "base.name")
+LANES = images.lanes(ROOT)
+# What each holds beside the rest, as its distributions are called.
+OWN = {"cells": {"h5py", "numba", "pyarrow"}, "dwi": {"dipy", "nibabel", "pydicom"}}
 MODULES = """
-import importlib, pkgutil
+import importlib, pkgutil, sys
 import cohortflow
 for module in pkgutil.walk_packages(cohortflow.__path__, "cohortflow."):
-    if ".migrations." not in module.name:
+    if not {"migrations", *sys.argv[1:]} & set(module.name.split(".")):
         importlib.import_module(module.name)
         print(module.name)
 """
@@ -39,12 +41,17 @@ def make(podman: Mapping[str, str], **variables: str) -> subprocess.CompletedPro
     )
 
 
+@pytest.fixture(scope="module", params=LANES)
+def lane(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def image(podman: Mapping[str, str]) -> str:
-    """Return the dwi lane's image, made when it is not there yet."""
+def image(podman: Mapping[str, str], lane: str) -> str:
+    """Return a lane's image, made when it is not there yet."""
     made = make(podman)
     assert made.returncode == 0, made.stderr
-    return images.name("dwi")
+    return images.name(lane)
 
 
 @pytest.fixture
@@ -84,35 +91,51 @@ def test_every_tool_starts_in_the_image(start) -> None:
 
 
 def test_every_module_is_imported_without_a_network_by_a_user_the_image_does_not_know(
-    start,
+    start, lane: str
 ) -> None:
     options = (f"--env=PYTHONPATH={ROOT / 'bin'}", "--user=12345:12345")
-    imported = start("python3", "-c", MODULES, options=options).split()
-    assert {"cohortflow.dwi.tensor", "cohortflow.core.publish"} <= set(imported)
+    # Studies to try are made outside, of what all lanes have.
+    others = [name for name in (*LANES, "example") if name != lane]
+    imported = start("python3", "-c", MODULES, *others, options=options).split()
+    module = {"cells": "cohortflow.cells.rank", "dwi": "cohortflow.dwi.tensor"}[lane]
+    assert {module, "cohortflow.core.publish"} <= set(imported)
 
 
-def test_the_image_has_what_nextflows_wrapper_calls(start) -> None:
+def test_no_module_of_the_image_is_compiled_anew_when_a_step_starts(start, lane: str) -> None:
+    script = f"python3 -v -c 'import {', '.join(sorted(OWN[lane]))}' 2>&1"
+    said = start("bash", "-c", script).splitlines()
+    assert any("/opt/cohortflow/" in line and "matches" in line for line in said)
+    assert [line for line in said if "stale" in line or "could not create" in line] == []
+
+
+def test_the_image_has_what_nextflows_wrapper_calls(start, lane: str) -> None:
     found = start("bash", "-c", "command -v python3; command -v bash; ps -o comm= | head -n 1")
     assert found.startswith("/opt/cohortflow/bin/python3\n")
-    assert start("bash", "-c", "dcm2niix --version || :").split()[-1].startswith("v1.")
+    if lane == "dwi":
+        assert start("bash", "-c", "dcm2niix --version || :").split()[-1].startswith("v1.")
 
 
-def test_the_image_holds_the_packages_of_its_recipe_in_the_versions_of_the_lock(start) -> None:
+def test_the_image_holds_the_packages_of_its_recipe_in_the_versions_of_the_lock(
+    start, lane: str
+) -> None:
     script = (
         "import importlib.metadata as m;"
         "[print(d.name.lower().replace('_', '-'), d.version) for d in m.distributions()]"
     )
     held = dict(line.split() for line in start("python3", "-c", script).splitlines())
     lock = (ROOT / "requirements.lock").read_text()
-    assert {"dipy", "numpy", "nibabel", "pydicom"} <= held.keys()
-    assert held.keys().isdisjoint({"pytest", "mypy", "mkdocs", "cohortflow"})
+    assert OWN[lane] | {"numpy"} <= held.keys()
+    assert held.keys().isdisjoint({"pytest", "mypy", "mkdocs", "pandas", "cohortflow"})
+    assert ("scipy" in held) == (lane == "dwi")
     assert all(f"\n{name}=={version} " in f"\n{lock}" for name, version in held.items())
 
 
-def test_the_label_says_what_an_image_is_made_of(podman: Mapping[str, str], image: str) -> None:
+def test_the_label_says_what_an_image_is_made_of(
+    podman: Mapping[str, str], image: str, lane: str
+) -> None:
     found = labels(podman, image)
     name = "org.opencontainers.image"
-    assert found[f"{name}.title"] == "cohortflow-dwi"
+    assert found[f"{name}.title"] == f"cohortflow-{lane}"
     assert all(
         found[f"{name}.{key}"] for key in ("description", "version", "licenses", "base.name")
     )
@@ -138,20 +161,21 @@ def test_what_a_container_leaves_has_the_users_umask_and_the_folders_group(
 
 
 def test_charliecloud_starts_the_folder(
-    podman: Mapping[str, str], image: str, tmp_path: Path
+    podman: Mapping[str, str], image: str, lane: str, tmp_path: Path
 ) -> None:
     if shutil.which("ch-run") is None:
         absent("no ch-run: apt-get install charliecloud")
     made = make(podman, RUNTIME="charliecloud")
     assert made.returncode == 0, made.stderr
-    script = f"{ROOT / 'bin' / 'dwi-mask'} --version >version; ps >ps; command -v python3"
+    tool = next(tool for tool in TOOLS if tool.startswith(f"{lane}-"))
+    script = f"{ROOT / 'bin' / tool} --version >version; ps >ps; command -v python3"
     # As Nextflow starts it.
     done = subprocess.run(
         ["ch-run", "--unset-env=*", "-c", str(tmp_path), "--set-env", "-w", "-b", str(tmp_path),
-         "-b", str(ROOT / "bin"), str(images.folder("dwi")), "--", "bash", "-c", script],
+         "-b", str(ROOT / "bin"), str(images.folder(lane)), "--", "bash", "-c", script],
         capture_output=True, check=False, env={**os.environ, "USER": "me"}, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout == "/opt/cohortflow/bin/python3\n"
-    assert (tmp_path / "version").read_text().startswith("dwi-mask")
+    assert (tmp_path / "version").read_text().startswith(tool)
     assert "ps" in (tmp_path / "ps").read_text()

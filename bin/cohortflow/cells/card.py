@@ -44,7 +44,7 @@ cells = load_dataset("FOLDER OR REPOSITORY")
 
 
 def text(
-    name: str, provenance: Mapping[str, Any], split: Split, renamed: tuple[str, ...], test: bool
+    name: str, provenance: Mapping[str, Any], split: Split, renamed: Mapping[str, str], test: bool
 ) -> str:
     """Return the card.
 
@@ -55,8 +55,8 @@ def text(
     provenance : mapping
         As the files' metadata has it.
     split : Split
-    renamed : tuple of str
-        Columns of obs that got the prefix ``obs_``.
+    renamed : mapping of str to str
+        Columns of obs that have another name, with that name.
     test : bool
         Whether there is a test part.
     """
@@ -70,7 +70,7 @@ def text(
         "Gene table": f"HGNC, SHA-256 begins with `{provenance.get('hgnc_sha256', 'unknown')}`",
         "Made by": f"cohortflow {provenance.get('version', '')}".strip(),
     }
-    others = [f"`{_cell(column)}` is `obs_{_cell(column)}`" for column in renamed]
+    others = [f"`{_cell(own)}` is `{_cell(new)}`" for own, new in renamed.items()]
     return _TEXT.format(
         files=files,
         name=_cell(name),

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from cohortflow.cells import card, h5ad, matrix, obs, picture, rank, shards, table
+from cohortflow.cells import card, h5ad, matrix, obs, picture, rank, shards, table, var
 from cohortflow.cells.frame import Frame
 from cohortflow.cells.matrix import Matrix
 from cohortflow.cells.rows import Rows
@@ -26,7 +26,6 @@ from cohortflow.core import save
 from cohortflow.core.outcome import Failure
 
 TIE_RULE = "one symbol summed, descending value, ties by the order of genes, zeros left out"
-_HASH_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,13 @@ class Converted:
 
     Attributes
     ----------
-    lengths : ndarray of int64, (top_genes + 1,)
-        Cells by the number of genes in their sentence.
+    lengths : ndarray of int64, (longest + 1,)
+        Cells by the number of genes in their sentence, up to the longest that there can be.
     train, test : int
         Cells of each part.
     files : tuple of Path
-    renamed : tuple of str
-        Columns of obs that have another name in parquet.
+    renamed : dict of str to str
+        Columns of obs that have another name in parquet, with that name.
     provenance : dict
         What each file's metadata says.
     """
@@ -50,7 +49,7 @@ class Converted:
     train: int
     test: int
     files: tuple[Path, ...]
-    renamed: tuple[str, ...]
+    renamed: dict[str, str]
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
@@ -77,15 +76,15 @@ def convert(
     Raises
     ------
     Failure
-        DATA_INVALID when the matrix is missing, scaled, negative, not finite or not consistent;
-        TEMPORARY when the file changes meanwhile.
+        DATA_INVALID when the matrix is missing, scaled, negative, not finite or not consistent, or
+        what was decided is of another file; TEMPORARY when the file changes meanwhile.
     OSError
         When the folder cannot be written.
     """
     with h5ad.opened(source) as file:
         chosen = matrix.choose(file, options.matrix)
         cells = obs.cells(file)
-        _check(source, chosen, cells, decided)
+        _check(file, chosen, cells, decided)
         provenance = _provenance(source, chosen, decided, options)
         made = table.maker(cells, decided, options, provenance)
         data = folder / "data"
@@ -97,7 +96,7 @@ def convert(
         train.cells,
         test.cells,
         (*train.named(), *test.named()),
-        tuple(made.renamed),
+        made.renamed,
         provenance,
     )
 
@@ -110,8 +109,9 @@ def _pass(
     say: Callable[[str], Any],
 ) -> npt.NDArray[np.int64]:
     """Go over the matrix once, write both parts; count the lengths of sentences."""
-    lengths = np.zeros(options.top_genes + 1, np.int64)
-    ranker = rank.ranker(made.symbol_of, len(made.symbols), options.top_genes)
+    top = min(options.top_genes, len(made.symbols))
+    lengths = np.zeros(top + 1, np.int64)
+    ranker = rank.ranker(made.symbol_of, len(made.symbols), top)
     with shards.writing(*parts):
         for rows in _by_chunk(matrix.blocks(chosen, parts[0].folder), options.chunk_size):
             ranked = _ranked(chosen, ranker, rows)
@@ -127,14 +127,20 @@ def _pass(
     return lengths
 
 
-def _check(source: Path, chosen: Matrix, cells: Frame, decided: Decided) -> None:
+def _check(file: h5py.File, chosen: Matrix, cells: Frame, decided: Decided) -> None:
     """Refuse what does not fit together before anything is written."""
+    source = h5ad.path_of(file)
     if chosen.cells != cells.rows:
         what = f"{chosen.name} has {chosen.cells} cells, obs names {cells.rows}"
         raise h5ad.invalid(source, what)
-    if chosen.genes != len(decided.genes.names):
-        what = f"{chosen.name} has {chosen.genes} genes, {len(decided.genes.names)} were mapped"
+    if var.names(file, chosen).index != list(decided.genes.names):
+        what = f"the genes of {chosen.name} are not the {len(decided.genes.names)} that were mapped"
         raise h5ad.invalid(source, what, "map the genes of the same matrix")
+    with_ages = sum(row.cells for row in decided.ages.rows)
+    for step, count in (("age", with_ages), ("split", decided.split.cells)):
+        if count != cells.rows:
+            what = f"has {cells.rows} cells, the {step} step saw {count}"
+            raise h5ad.invalid(source, what, f"make it again with cells-{step}")
 
 
 def _provenance(source: Path, chosen: Matrix, decided: Decided, options: Options) -> dict[str, Any]:
@@ -155,11 +161,8 @@ def _provenance(source: Path, chosen: Matrix, decided: Decided, options: Options
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_HASH_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _by_chunk(blocks: Iterator[Rows], size: int) -> Iterator[Rows]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from cohortflow.core import names
 from cohortflow.core.outcome import Category, Failure, failure_of
 
 SUFFIX = ".h5ad"
@@ -74,14 +75,15 @@ def datasets(source: Path, batch: bool) -> list[tuple[str, Path]]:
     Parameters
     ----------
     source : Path
-        A file; a folder with `batch`.
+        A file; a folder with `batch`, of which hidden files are left out.
     batch : bool
 
     Raises
     ------
     Failure
-        USAGE when it is the other of the two, or two files have one name; INPUT_MISSING when it
-        is not there or has no h5ad file.
+        USAGE when it is the other of the two, or two files of a folder have one name; DATA_INVALID
+        when one's name cannot be that of a folder; INPUT_MISSING when it is not there or has no
+        h5ad file.
     """
     if not source.exists():
         raise Failure(Category.INPUT_MISSING, f"{source}: no such file or folder", "name another")
@@ -91,7 +93,8 @@ def datasets(source: Path, batch: bool) -> list[tuple[str, Path]]:
         raise Failure(Category.USAGE, f"{source}: is {what}", remedy)
     if not batch:
         return [(dataset_name(source.stem) or "-", source)]
-    found = [(dataset_name(path.stem), path) for path in sorted(source.glob(f"*{SUFFIX}"))]
+    listed = sorted(source.glob(f"[!.]*{SUFFIX}"))
+    found = [(_folder_name(path), path) for path in listed]
     if not found:
         raise Failure(Category.INPUT_MISSING, f"{source}: has no {SUFFIX} file", "name another")
     seen: dict[str, Path] = {}
@@ -102,3 +105,12 @@ def datasets(source: Path, batch: bool) -> list[tuple[str, Path]]:
                 Category.USAGE, f"{other.name} and {path.name} are both named {name}", "rename one"
             )
     return found
+
+
+def _folder_name(path: Path) -> str:
+    """Return what a file's folder is called; no file may have the folder of all, or one above."""
+    try:
+        return names.name(dataset_name(path.stem))
+    except Failure as failure:
+        message = f"{path.name}: {failure.message}"
+        raise Failure(failure.category, message, "rename the file") from None

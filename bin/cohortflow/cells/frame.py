@@ -51,7 +51,7 @@ class Frame:
     index : Column
         Names of the rows, as text.
     columns : tuple of Column
-        In the file's order, without the index.
+        In the file's order, without the index unless a column has its name.
     """
 
     rows: int
@@ -132,13 +132,12 @@ def _group(group: h5py.Group) -> Frame | None:
     index = _text(_column(group, name))
     rows = _length(group[name])
     order = h5ad.attribute(group, "column-order")
-    listed = order if isinstance(order, list) else [n for n in group if not n.startswith("__")]
-    columns = []
-    for other in map(str, listed):
-        if other != name:
-            _check_length(group, other, rows)
-            columns.append(_column(group, other))
-    return Frame(rows, index, tuple(columns))
+    # A list may name the index, too: then a column of the same name and values is stored once.
+    others = [n for n in group if n != name and not n.startswith("__")]
+    listed = [str(n) for n in order] if isinstance(order, list) else others
+    for other in listed:
+        _check_length(group, other, rows)
+    return Frame(rows, index, tuple(_column(group, other) for other in listed))
 
 
 def _check_length(group: h5py.Group, name: str, rows: int) -> None:
@@ -195,8 +194,9 @@ def _nullable(group: h5py.Group, name: str, item: h5py.Dataset, mask: h5py.Datas
     column = _plain(group, name, item)
 
     def read(start: int, stop: int) -> pa.Array:
-        hidden = h5ad.read(mask, start, stop).astype(bool)
-        return _array(h5ad.read(item, start, stop), column.type, hidden)
+        with h5ad.reading(h5ad.path_of(group)):
+            hidden = h5ad.read(mask, start, stop).astype(bool)
+            return _array(h5ad.read(item, start, stop), column.type, hidden)
 
     return Column(name, column.type, read)
 
@@ -250,12 +250,15 @@ def _field(file: h5py.File, table: h5py.Dataset, name: str) -> Column:
     listed = file.get(f"uns/{name}_categories")
     if not isinstance(listed, h5py.Dataset) or not pa.types.is_integer(kind):
         return Column(name, kind, read)
-    categories = _array(h5ad.read(listed, 0, _length(listed)), pa.string())
+    of_all = _type(listed.dtype)
+    if of_all is None:
+        raise h5ad.invalid(path, f"column {name!r} of {table.name} has categories of no one type")
+    categories = _array(h5ad.read(listed, 0, _length(listed)), of_all)
 
     def chosen(start: int, stop: int) -> pa.Array:
         return _chosen(path, name, read(start, stop).to_numpy(), categories)
 
-    return Column(name, pa.string(), chosen)
+    return Column(name, of_all, chosen)
 
 
 def _type(dtype: np.dtype[Any]) -> pa.DataType | None:

@@ -102,7 +102,7 @@ def _reason(error: BaseException) -> str:
     cut = _CUT.search(text)
     if cut:
         return f"is truncated: {int(cut[1]):,} of its {int(cut[2]):,} bytes are there"
-    inner = re.search(r"\((.*)\)\s*$", text)
+    inner = re.search(r"\((.+)\)\s*$", text)
     return (inner[1] if inner else text).split(", name =")[0].split(", filename =")[0]
 
 

@@ -186,8 +186,8 @@ def _names(rows: Iterable[Row], label: str) -> dict[str, dict[str, set[str]]]:
     for number, row in enumerate(rows, start=1):
         if row.get("status", ("Approved",)) != ("Approved",):
             continue
-        if len(row["symbol"]) != 1:
-            raise _bad(f"{label}: gene {number} has no symbol")
+        if len(row["symbol"]) != 1 or len(row["symbol"][0].split()) != 1:
+            raise _bad(f"{label}: gene {number} has no symbol of one word")
         for column in COLUMNS:
             for name in row[column]:
                 found[column][name].add(row["symbol"][0])

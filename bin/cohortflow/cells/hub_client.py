@@ -50,13 +50,13 @@ def read_token(token_file: Path | None = None) -> str:
 
     try:
         token = get_token() or "" if token_file is None else token_file.read_text().strip()
-    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError, OIDCError) as error:
+    except PermissionError:
+        raise Failure(Category.PERMISSION, "the token's file may not be read", _WAYS) from None
+    except (OSError, UnicodeDecodeError, OIDCError) as error:
         what = "--token-file names" if token_file else "the environment names"
         raise Failure(
             Category.CONFIG, f"the token that {what} cannot be read ({type(error).__name__})", _WAYS
         ) from None
-    except PermissionError:
-        raise Failure(Category.PERMISSION, "the token's file may not be read", _WAYS) from None
     if not token:
         raise Failure(Category.CONFIG, "there is no token for the hub", _WAYS)
     if not _TOKEN.fullmatch(token):

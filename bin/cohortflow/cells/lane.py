@@ -44,7 +44,7 @@ LANE = Lane(
             type="integer", minimum=1,
         ),
         Parameter(
-            "chunk_size", "10000", (), "Cells that are converted at a time.",
+            "chunk_size", "10000", (), "Cells that always stand in one file.",
             type="integer", minimum=1,
         ),
         Parameter(
@@ -52,7 +52,7 @@ LANE = Lane(
             "Compression of the parquet files.",
         ),
         Parameter(
-            "compression_level", "3", (), "Level of zstd, gzip and brotli.",
+            "compression_level", "3", (), "Level of zstd, gzip (up to 9) and brotli (up to 11).",
             type="integer", minimum=1, maximum=22,
         ),
         Parameter(

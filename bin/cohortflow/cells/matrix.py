@@ -101,7 +101,7 @@ def _find(file: h5py.File, name: str) -> tuple[Any, str]:
 def _form(path: Path, name: str, item: Any) -> tuple[Layout, tuple[int, int]]:  # noqa: ANN401
     """Return layout and shape of a stored matrix."""
     if isinstance(item, h5py.Dataset):
-        if len(item.shape) != 2 or item.dtype.kind not in "biuf":
+        if len(item.shape or ()) != 2 or item.dtype.kind not in "biuf":
             raise h5ad.invalid(path, f"{name} is no matrix of numbers: {item.dtype} {item.shape}")
         return "dense", (int(item.shape[0]), int(item.shape[1]))
     kind = str(h5ad.attribute(item, "encoding-type") or "").removesuffix("_matrix")
@@ -134,19 +134,21 @@ def blocks(matrix: Matrix, scratch: Path) -> Iterator[Rows]:
     ----------
     matrix : Matrix
     scratch : Path
-        A folder for the pieces of a column-wise matrix (12 to 16 bytes an entry); they are
-        deleted.
+        A folder for the pieces of a column-wise matrix (12 to 16 bytes an entry that is not
+        zero); they are deleted.
 
     Raises
     ------
     Failure
         DATA_INVALID when the matrix is not consistent.
     """
-    if matrix.layout == "dense":
-        return _dense(matrix)
     if matrix.layout == "csr":
         return _csr(matrix)
-    return spill.rows(_columns(matrix), matrix.cells, len(matrix.item["data"]), scratch)
+    if matrix.layout == "csc":
+        return spill.rows(_columns(matrix), matrix.cells, len(matrix.item["data"]), scratch)
+    if _is_tall(matrix):
+        return spill.rows(_tiles(matrix), matrix.cells, matrix.cells * matrix.genes, scratch)
+    return _dense(matrix)
 
 
 def _pointers(matrix: Matrix) -> npt.NDArray[np.int64]:
@@ -204,13 +206,40 @@ def _dense(matrix: Matrix) -> Iterator[Rows]:
 
 
 def _dense_cells(matrix: Matrix) -> int:
-    """Return how many cells to read at once: whole chunks where they fit, so none is read twice."""
-    size = max(1, matrix.genes * int(matrix.item.dtype.itemsize))
-    fit = max(1, min(BLOCK_CELLS, _DENSE_BYTES // size))
+    """Return how many cells to read at once: whole chunks, so that none is read twice."""
+    fit = max(1, min(BLOCK_CELLS, _DENSE_BYTES // _row_bytes(matrix)))
     chunk = matrix.item.chunks[0] if matrix.item.chunks else 1
-    if chunk <= fit:
-        return fit // chunk * chunk
-    return chunk if chunk * size <= 4 * _DENSE_BYTES else fit
+    return int(max(1, fit // chunk) * chunk)
+
+
+def _row_bytes(matrix: Matrix) -> int:
+    return max(1, matrix.genes * int(matrix.item.dtype.itemsize))
+
+
+def _is_tall(matrix: Matrix) -> bool:
+    """Tell whether a dense matrix is cut into chunks of so many cells that rows of them are large.
+
+    To read it by rows each chunk would be read and decompressed again and again.
+    """
+    chunks = matrix.item.chunks
+    cells = min(chunks[0], matrix.cells) if chunks else 0
+    return cells * _row_bytes(matrix) > 4 * _DENSE_BYTES
+
+
+def _tiles(matrix: Matrix) -> Iterator[spill.Entries]:
+    """Yield the entries of a tall matrix by tiles of whole chunks, column after column."""
+    tall, wide = matrix.item.chunks
+    wide *= max(1, _DENSE_BYTES // (tall * wide * matrix.item.dtype.itemsize))
+    for gene in range(0, matrix.genes, wide):
+        for start in range(0, matrix.cells, tall):
+            with h5ad.reading(h5ad.path_of(matrix.item)):
+                found = matrix.item[start : start + tall, gene : gene + wide]
+            tile = np.ascontiguousarray(found, _exact(matrix.item.dtype))
+            pointers, columns, values = _non_zero(tile)
+            cells = np.repeat(
+                np.arange(start, start + len(tile), dtype=np.int32), np.diff(pointers)
+            )
+            yield spill.Entries(cells, columns + np.int32(gene), values)
 
 
 @compiled

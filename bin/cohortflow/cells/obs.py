@@ -91,13 +91,13 @@ def coded(column: Column | None, rows: int) -> tuple[npt.NDArray[np.int32], list
 
 
 def names(obs: Frame, block: int = 100_000) -> Iterator[list[str]]:
-    """Yield the names of the cells, piece by piece."""
+    """Yield the names of the cells, piece by piece; see `refuse_bad_names`."""
     for piece in values(obs.index, obs.rows, block):
         yield piece.to_pylist()
 
 
-def refuse_duplicates(obs: Frame, file: h5py.File) -> None:
-    """Refuse cells of the same name; 8 bytes a cell are used.
+def refuse_bad_names(obs: Frame, file: h5py.File) -> None:
+    """Refuse cells without a name or of the same one; 8 bytes a cell are used.
 
     Raises
     ------
@@ -106,8 +106,15 @@ def refuse_duplicates(obs: Frame, file: h5py.File) -> None:
     """
     hashed = np.empty(obs.rows, np.int64)
     at = 0
-    for piece in names(obs):
-        hashed[at : at + len(piece)] = [hash(name) for name in piece]
+    for piece in values(obs.index, obs.rows):
+        if piece.null_count:
+            cell = at + pc.index(piece.is_null(), value=True).as_py()
+            raise h5ad.invalid(
+                h5ad.path_of(file),
+                f"cell {cell} of {obs.rows}, counted from 0, has no name",
+                "name each cell in the index of obs",
+            )
+        hashed[at : at + len(piece)] = [hash(name) for name in piece.to_pylist()]
         at += len(piece)
     hashed.sort()
     twice = set(hashed[1:][hashed[1:] == hashed[:-1]].tolist())
@@ -134,7 +141,11 @@ def _duplicates(file: h5py.File, same: list[str], seen: Counter[str]) -> Failure
 def organism(file: h5py.File, obs: Frame) -> str | None:
     """Return the organism when the file names exactly one."""
     stored = file.get("uns/organism")
-    if isinstance(stored, h5py.Dataset) and stored.shape == ():
+    if (
+        isinstance(stored, h5py.Dataset)
+        and stored.shape == ()
+        and h5py.check_string_dtype(stored.dtype)
+    ):
         with h5ad.reading(h5ad.path_of(file)):
             return str(stored.asstr()[()])
     column = obs.column("organism")

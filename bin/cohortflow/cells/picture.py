@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +32,8 @@ def draw(
 ) -> None:
     """Write the picture of a dataset as PNG; the same numbers give the same bytes.
 
+    What the user has set for Matplotlib does not matter, nor whether it can keep its cache.
+
     Parameters
     ----------
     path : Path
@@ -42,6 +45,17 @@ def draw(
     ages : Ages
     split : Split
     """
+    # It warns where it cannot keep the list of fonts, as in a container.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    from matplotlib import style
+
+    with style.context("default"):
+        _draw(path, name, genes, lengths, ages, split)
+
+
+def _draw(
+    path: Path, name: str, genes: GeneMap, lengths: npt.NDArray[np.int64], ages: Ages, split: Split
+) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

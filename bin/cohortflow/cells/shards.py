@@ -15,11 +15,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cohortflow.core.outcome import Category, Failure
+
 #: Cells of a row group: what a reader has to decompress at once.
 GROUP_CELLS = 1000
 #: A file that has reached this size is ended.
 SHARD_BYTES = 500_000_000
-_WITH_LEVELS = {"zstd", "gzip", "brotli"}
+# Methods that have levels, and the highest.
+_WITH_LEVELS = {"zstd": 22, "gzip": 9, "brotli": 11}
 # No cell's sentence is like another's: a dictionary and minima would cost time and gain nothing.
 _LARGE = {"cell_sentence", "gene_ids"}
 
@@ -40,6 +43,24 @@ class Form:
     compression: str = "zstd"
     level: int | None = 3
     shard_bytes: int = SHARD_BYTES
+
+
+def form(compression: str, level: int) -> Form:
+    """Return how parquet is written, when the compression has such a level (or has none).
+
+    Raises
+    ------
+    Failure
+        USAGE when the level is too high for it.
+    """
+    highest = _WITH_LEVELS.get(compression, level)
+    if level > highest:
+        raise Failure(
+            Category.USAGE,
+            f"{compression} has no level {level}",
+            f"give a --compression-level from 1 to {highest}",
+        )
+    return Form(compression, level)
 
 
 @dataclass

@@ -67,29 +67,30 @@ class Wish:
 
 
 def of_file(source: Path, wish: Wish) -> Split:
-    """Decide which cells of a file are for testing; refuse cells of the same name.
+    """Decide which cells of a file are for testing; refuse cells without a name of their own.
 
     Raises
     ------
     Failure
-        As `h5ad.opened` and `obs.cells` say; DATA_INVALID when two cells have one name.
+        As `h5ad.opened`, `obs.cells` and `obs.refuse_bad_names` say.
     """
     with h5ad.opened(source) as file:
         cells = obs.cells(file)
-        obs.refuse_duplicates(cells, file)
+        obs.refuse_bad_names(cells, file)
         column = obs.donor_column(cells, wish.donor_column, file) if wish.by == "donor" else None
         if column is not None:
             counts = obs.counted(column, cells.rows)
             return by_donor(counts, column.name, test_size=wish.test_size, seed=wish.seed)
         hashed = np.concatenate([hashes(wish.seed, names) for names in obs.names(cells)])
-        if wish.by == "age":
-            codes, labels = obs.coded(cells.column(obs.STAGE), cells.rows)
+        stage = cells.column(obs.STAGE)
+        if wish.by == "age" and stage is not None:
+            codes, labels = obs.coded(stage, cells.rows)
             return by_age(
                 hashed, codes, labels, column=obs.STAGE, test_size=wish.test_size, seed=wish.seed
             )
         made = by_cell(hashed, test_size=wish.test_size, seed=wish.seed)
-        known = wish.by == "cell"
-        note = "" if known else "obs has no column of donors, so the split is by cell"
+        lacks = {"donor": "column of donors", "age": f"column {obs.STAGE}"}.get(wish.by)
+        note = f"obs has no {lacks}, so the split is by cell" if lacks else ""
         return replace(made, note=note or made.note)
 
 

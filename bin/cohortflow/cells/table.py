@@ -68,9 +68,10 @@ class Maker:
     group: Column | None
 
     @property
-    def renamed(self) -> list[str]:
-        """Columns of obs that have another name in parquet."""
-        return [column.name for name, column in self.columns.items() if name != column.name]
+    def renamed(self) -> dict[str, str]:
+        """Columns of obs that have another name in parquet, with that name."""
+        names = {column.name: name for name, column in self.columns.items()}
+        return {own: name for own, name in names.items() if own != name}
 
 
 def maker(

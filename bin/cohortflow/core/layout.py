@@ -87,22 +87,21 @@ def check_names(*paths: Path | None) -> None:
             raise Failure(Category.USAGE, failure.message, failure.remedy) from None
 
 
-def check_output(out: Path, dataset: Path, lane: str) -> None:
+def check_output(out: Path, dataset: Path, lane: str, *, bids: bool = True) -> None:
     """Refuse an output folder that would harm something.
 
     Raises
     ------
     Failure
-        USAGE when the output lies inside the study (but for ``derivatives/<name>``), holds the
-        study, belongs to another lane or another study, or is a folder with foreign files.
+        USAGE when the output is the study or holds it, lies inside a BIDS study (but for
+        ``derivatives/<name>``), belongs to another lane or another study, or is a folder with
+        foreign files.
     """
     check_names(dataset, out)
     target, study = out.resolve(), dataset.resolve()
-    inside = target.is_relative_to(study)
-    derivative = inside and target.relative_to(study).parts[:1] == ("derivatives",)
-    if (inside and not (derivative and len(target.relative_to(study).parts) == 2)) or (
-        study.is_relative_to(target)
-    ):
+    below = target.relative_to(study).parts if target.is_relative_to(study) else ()
+    derivative = below[:1] == ("derivatives",) and len(below) == 2
+    if study.is_relative_to(target) or (bids and below and not derivative):
         raise Failure(
             Category.USAGE,
             f"the output {out} and the input {dataset} lie inside each other",

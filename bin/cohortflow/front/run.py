@@ -111,7 +111,7 @@ def planned(request: Request) -> Planned:
     layout.check_names(request.work, request.logs)
     if request.logs and not lane.unit_logs:
         raise Failure(Category.USAGE, f"lane {lane.name} takes no --log-dir", "leave it out")
-    layout.check_output(request.out, request.study, lane.name)
+    layout.check_output(request.out, request.study, lane.name, bids=lane.bids)
     chosen = replace(request.chosen, parameters=lane.resolve(request.parameters))
     header, units = study.units(lane, request.study, request.manifest, chosen)
     shared = plan.context(
