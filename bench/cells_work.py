@@ -35,9 +35,10 @@ def gene_table(path: str, genes: str) -> None:
 
 def ours(source: str, folder: str) -> None:
     """Convert a file, after a small one that makes the compiler run."""
-    from cohortflow.cells import convert, decide, settings, split
+    from cohortflow.cells import convert, decide, heap, settings, split
     from cohortflow.cells.hgnc import Table
 
+    heap.steady()
     basis = decide.Basis(None, None, None, Table(frozenset(), {}, {}, {}, "", 0))
     small = Path(f"{folder}.small.h5ad")
     layout = "csc" if source.endswith("csc.h5ad") else "csr"

@@ -71,6 +71,13 @@ def test_a_unit_is_finished_when_a_step_failed(two: Progress) -> None:
     assert two.finished() == 1
 
 
+def test_a_unit_of_which_two_steps_failed_is_one_that_failed(two: Progress) -> None:
+    for number, step in enumerate(("convert", "mask")):
+        two.take(start(step, "sub-01", f"aa/00000{number}"))
+        two.take(failed(f"aa/00000{number}"))
+    assert "1 failed" in two.line()
+
+
 def test_a_task_that_left_its_output_out_failed_although_it_exited_0(two: Progress) -> None:
     two.take(start("mask", "sub-01", "aa/000001"))
     ends(two, "aa/000001")

@@ -141,7 +141,9 @@ class Progress:
             parts = [f"{self.finished()} of {len(self.units)} units"]
             now = [f"{unit} {step}" for unit, step in list(self.running.values())[:3]]
             parts += [f"running {', '.join(now)}"] if now else []
-            parts += [f"{len(self.failures)} failed"] if self.failures else []
+            # Steps of one unit may run at the same time and fail each.
+            failed = len({text.partition(":")[0] for text in self.failures})
+            parts += [f"{failed} failed"] if failed else []
             left = self.remaining_seconds()
             parts += [f"about {_clock(left)} left"] if left else []
             return "; ".join(parts)
