@@ -119,4 +119,4 @@ def test_the_tensors_that_are_timed_agree(root: Path) -> None:
 def test_a_name_that_is_no_bench_is_refused(root: Path) -> None:
     done = bench(root, "no-such")
     assert done.returncode == 2
-    assert "discovery, tensor, engine" in done.stderr
+    assert "discovery, tensor, cells, engine" in done.stderr
