@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from cohortflow.cells.heap import Room
 from cohortflow.core.outcome import Category, Failure, failure_of
 
 Array = npt.NDArray[Any]
@@ -132,6 +133,26 @@ def read(dataset: h5py.Dataset, start: int, stop: int) -> Array:
     """
     with reading(path_of(dataset)):
         return np.asarray(dataset[start:stop])
+
+
+def read_into(room: Room, dataset: h5py.Dataset, start: int, stop: int) -> Array:
+    """Read as `read` does, numbers of one dimension, into an array that is used again.
+
+    Returns
+    -------
+    ndarray
+        It lasts until the next call with the same room.
+
+    Raises
+    ------
+    Failure
+        As `reading` says.
+    """
+    found = room.array(stop - start, dataset.dtype)
+    with reading(path_of(dataset)):
+        if stop > start:
+            dataset.read_direct(found, np.s_[start:stop], np.s_[: stop - start])
+    return found
 
 
 def attribute(item: h5py.Group | h5py.Dataset, name: str) -> Any:  # noqa: ANN401 - any value

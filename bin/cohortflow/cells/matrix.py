@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from cohortflow.cells import h5ad, spill
 from cohortflow.cells.compiled import compiled
+from cohortflow.cells.heap import Room
 from cohortflow.cells.rows import BLOCK_CELLS, Rows
 from cohortflow.core.outcome import Failure
 
@@ -128,7 +129,8 @@ def _check_sparse(path: Path, matrix: Matrix) -> None:
 def blocks(matrix: Matrix, scratch: Path) -> Iterator[Rows]:
     """Yield the matrix in blocks of cells, in their order.
 
-    Memory does not grow with the number of cells, but for the row pointers (8 bytes a cell).
+    Memory does not grow with the number of cells, but for the row pointers (8 bytes a cell). A
+    block lasts until the next one is asked for.
 
     Parameters
     ----------
@@ -166,6 +168,7 @@ def _broken(matrix: Matrix, what: str) -> Failure:
 
 def _csr(matrix: Matrix) -> Iterator[Rows]:
     pointers = _pointers(matrix)
+    rooms = Room(), Room()
     start = 0
     while start < matrix.cells:
         limit = int(np.searchsorted(pointers, pointers[start] + _BLOCK_ENTRIES, "right")) - 1
@@ -174,22 +177,24 @@ def _csr(matrix: Matrix) -> Iterator[Rows]:
         yield Rows(
             start,
             pointers[start : stop + 1] - first,
-            _indices(matrix, first, last, matrix.genes),
-            _values(matrix.item["data"], first, last),
+            _indices(matrix, first, last, matrix.genes, rooms[0]),
+            _values(matrix.item["data"], first, last, rooms[1]),
         )
         start = stop
 
 
-def _indices(matrix: Matrix, first: int, last: int, limit: int) -> npt.NDArray[np.int32]:
-    found = h5ad.read(matrix.item["indices"], first, last)
+def _indices(
+    matrix: Matrix, first: int, last: int, limit: int, room: Room
+) -> npt.NDArray[np.int32]:
+    found = h5ad.read_into(room, matrix.item["indices"], first, last)
     if found.size and (found.min() < 0 or found.max() >= limit):
         raise _broken(matrix, f"an index is outside of 0 to {limit - 1}")
     return found.astype(np.int32, copy=False)
 
 
-def _values(data: h5py.Dataset, first: int, last: int) -> npt.NDArray[Any]:
+def _values(data: h5py.Dataset, first: int, last: int, room: Room) -> npt.NDArray[Any]:
     """Read entries as float32 where that is exact for every value of the type, else float64."""
-    return h5ad.read(data, first, last).astype(_exact(data.dtype), copy=False)
+    return h5ad.read_into(room, data, first, last).astype(_exact(data.dtype), copy=False)
 
 
 def _exact(dtype: np.dtype[Any]) -> type[np.float32] | type[np.float64]:
@@ -269,12 +274,14 @@ def _non_zero(
 def _columns(matrix: Matrix) -> Iterator[spill.Entries]:
     """Yield the entries of a column-wise matrix in the order they are stored."""
     pointers = _pointers(matrix)
+    rooms = Room(), Room()
     gene, first, total = 0, 0, int(pointers[-1])
     while first < total:
         last = min(total, first + _BLOCK_ENTRIES)
         upto = int(np.searchsorted(pointers, last, "left"))
         edges = np.clip(pointers[gene : upto + 1], first, last)
         columns = np.repeat(np.arange(gene, upto, dtype=np.int32), np.diff(edges))
-        cells = _indices(matrix, first, last, matrix.cells)
-        yield spill.Entries(cells, columns, _values(matrix.item["data"], first, last))
+        cells = _indices(matrix, first, last, matrix.cells, rooms[0])
+        values = _values(matrix.item["data"], first, last, rooms[1])
+        yield spill.Entries(cells, columns, values)
         gene, first = max(upto - 1, 0), last

@@ -8,12 +8,13 @@ that differ: one pass for ordinary counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from cohortflow.cells.compiled import compiled
+from cohortflow.cells.heap import Room
 from cohortflow.cells.rows import Rows
 
 _BITS = np.uint64(11)
@@ -63,6 +64,8 @@ class Ranker:
         so far. (Counts are never scaled, and to add them up would take time.)
     fractions : ndarray of int64, (1,)
         How many values were no integers.
+    room : Room
+        For the result.
     """
 
     symbol_of: npt.NDArray[np.int32]
@@ -71,6 +74,7 @@ class Ranker:
     sums: npt.NDArray[np.float64]
     squares: npt.NDArray[np.float64]
     fractions: npt.NDArray[np.int64]
+    room: Room = field(default_factory=Room)
 
     def rank(self, rows: Rows) -> Ranked:
         """Rank one block of cells.
@@ -79,9 +83,14 @@ class Ranker:
         ----------
         rows : Rows
             Entries of one gene in one cell may occur more than once; they are summed.
+
+        Returns
+        -------
+        Ranked
+            Its symbols last until the next call.
         """
         pointers = np.zeros(rows.cells + 1, np.int64)
-        symbols = np.empty(len(rows.columns), np.int32)
+        symbols = self.room.array(len(rows.columns), np.int32)
         trouble, cell = _rank(
             rows.pointers, rows.columns, rows.values, self.symbol_of, self.symbols, self.top,
             self.sums, self.squares, self.fractions, pointers, symbols,

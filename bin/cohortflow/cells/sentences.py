@@ -54,9 +54,10 @@ def sentences(ranked: Ranked, known: Vocabulary, order: npt.NDArray[np.int64]) -
     ends = np.zeros(cells + 1, np.int32)
     size = _measure(ranked.symbols, ranked.pointers, known.lengths, order, ends)
     # Whole words are copied: the last one may reach beyond the text.
-    text = np.empty(size + known.words.shape[1] * _WORD, np.uint8)
+    room = pa.allocate_buffer(size + known.words.shape[1] * _WORD)
+    text = np.frombuffer(room, np.uint8)
     _fill(ranked.symbols, ranked.pointers, known.words, known.lengths, order, text)
-    return pa.StringArray.from_buffers(cells, pa.py_buffer(ends), pa.py_buffer(text[:size]))
+    return pa.StringArray.from_buffers(cells, pa.py_buffer(ends), room.slice(0, size))
 
 
 @compiled
