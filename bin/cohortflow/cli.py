@@ -45,6 +45,15 @@ matrix_option = click.option(
     metavar="NAME",
     help="Matrix to read: X, raw or layers/NAME.",
 )
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    envvar="OMP_NUM_THREADS",
+    show_default=True,
+    metavar="N",
+    help="Threads to use; OMP_NUM_THREADS when left out. The result is the same.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortflow.cells import h5ad, spill
-from cohortflow.cells.compiled import compiled
 from cohortflow.cells.heap import Room
 from cohortflow.cells.rows import BLOCK_CELLS, Rows
+from cohortflow.core.compiled import compiled
 from cohortflow.core.outcome import Failure
 
 # A block has fewer cells where their entries would take more than this.

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from cohortflow.cells.compiled import compiled
 from cohortflow.cells.heap import Room
 from cohortflow.cells.rows import Rows
+from cohortflow.core.compiled import compiled
 
 _BITS = np.uint64(11)
 _DIGITS = 1 << 11

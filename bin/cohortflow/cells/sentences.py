@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cohortflow.cells.compiled import compiled
 from cohortflow.cells.rank import Ranked
+from cohortflow.core.compiled import compiled
 
 _WORD = 8
 

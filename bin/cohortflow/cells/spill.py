@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cohortflow.cells.compiled import compiled
 from cohortflow.cells.rows import BLOCK_CELLS, Rows
+from cohortflow.core.compiled import compiled
 
 _BUCKET_BYTES = 24 << 20
 _LARGEST_ENTRY = 16

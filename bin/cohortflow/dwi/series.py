@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 
 from cohortflow import __version__
 from cohortflow.core.outcome import Category, Failure
+from cohortflow.core.save import write_json as save_json
 from cohortflow.dwi import gradients as gradient_files
 from cohortflow.dwi import image
+from cohortflow.dwi import sidecar as sidecars
 from cohortflow.dwi.gradients import Gradients
 
 _SUFFIX = re.compile(r"(_desc-[A-Za-z0-9+]+)?_dwi\.nii(\.gz)?\Z")
@@ -35,6 +38,8 @@ class Series:
         Voxel indices to world mm (right, anterior, superior).
     head : nibabel.Nifti1Header or Nifti2Header
     gradients : Gradients
+    fields : mapping
+        The JSON sidecar beside the image; empty without one.
     """
 
     path: Path
@@ -43,6 +48,7 @@ class Series:
     affine: NDArray[np.float64]
     head: Any
     gradients: Gradients
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def b0(self) -> NDArray[np.float32]:
@@ -85,7 +91,79 @@ def read(path: Path) -> Series:
     if not np.any(np.nan_to_num(data, nan=0.0)):
         raise Failure(Category.DATA_INVALID, f"{path}: every voxel is zero", "convert it again")
     prefix = path.name[: match.start()]
-    return Series(path, prefix, data, loaded.affine, loaded.header, table)
+    beside = path.with_name(f"{stem}.json")
+    fields = sidecars.read(beside) if beside.is_file() else {}
+    return Series(path, prefix, data, loaded.affine, loaded.header, table, fields)
+
+
+def find(folder: Path) -> Path:
+    """Return the only series in a step's folder.
+
+    Raises
+    ------
+    Failure
+        INPUT_MISSING when there is none, USAGE when there are several.
+    """
+    found = sorted(p for p in folder.glob("dwi/*_dwi.nii*") if _SUFFIX.search(p.name))
+    if len(found) == 1:
+        return found[0]
+    raise Failure(
+        Category.USAGE if found else Category.INPUT_MISSING,
+        f"{folder}: {len(found)} series *_dwi.nii in its folder dwi, one is needed",
+        "give a series, or the folder that a step made",
+    )
+
+
+def write(
+    folder: Path,
+    data: Series,
+    desc: str,
+    values: NDArray[np.float32],
+    *,
+    step: Mapping[str, Any],
+    gradients: Gradients | None = None,
+    compress: bool = False,
+) -> Path:
+    """Write a processed series with its gradients and sidecar into ``folder/dwi``.
+
+    Parameters
+    ----------
+    folder : Path
+        A step's folder.
+    data : Series
+        What it was made of: gives affine, header and the sidecar's other fields.
+    desc : str
+        The entity ``desc``: ``denoised``, ``corrected``, …
+    values : ndarray of float32, shape (x, y, z, n)
+    step : mapping
+        What was done: ``Name``, its parameters, and what came of it, appended to the sidecar's
+        ``Preprocessing``.
+    gradients : Gradients, optional
+        When they are others than those of `data`.
+    compress : bool
+        Write ``.nii.gz``; else ``.nii``, for a series that the next step reads at once.
+
+    Returns
+    -------
+    Path
+        The image written.
+
+    Raises
+    ------
+    OSError
+        When a file cannot be written.
+    """
+    (folder / "dwi").mkdir(exist_ok=True)
+    stem = folder / "dwi" / f"{data.prefix}_desc-{desc}_dwi"
+    path = stem.with_name(f"{stem.name}.nii{'.gz' if compress else ''}")
+    save(path, np.asarray(values, dtype=np.float32), data)
+    table = gradients or data.gradients
+    bval, bvec, text = (stem.with_name(f"{stem.name}.{end}") for end in ("bval", "bvec", "json"))
+    gradient_files.write(table, bval, bvec)
+    done = [*data.fields.get("Preprocessing", []), dict(step)]
+    fields = {**data.fields, "Preprocessing": done}
+    save_json(text, sidecar(**fields))
+    return path
 
 
 def voxel_size(affine: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -109,7 +187,7 @@ def sidecar(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
 
 
 def save(path: Path, array: NDArray[Any], like: Series) -> None:
-    """Write a ``.nii.gz`` on a series' grid; the same input gives the same bytes.
+    """Write a ``.nii.gz`` or ``.nii`` on a series' grid; the same input gives the same bytes.
 
     Parameters
     ----------
@@ -133,7 +211,11 @@ def save(path: Path, array: NDArray[Any], like: Series) -> None:
     if not int(head["qform_code"]) and not int(head["sform_code"]):
         head.set_sform(like.affine, code=1)
     head.set_xyzt_units("mm")
+    content = nib.Nifti1Image(array, None, head).to_bytes()
+    if path.suffix == ".nii":
+        path.write_bytes(content)
+        return
     packed = io.BytesIO()
     with gzip.GzipFile(filename="", fileobj=packed, mode="wb", compresslevel=6, mtime=0) as file:
-        file.write(nib.Nifti1Image(array, None, head).to_bytes())
+        file.write(content)
     path.write_bytes(packed.getvalue())
