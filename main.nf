@@ -27,7 +27,9 @@ def located(text) {
 // The parameters that each lane has, as its module `lane` states them.
 def parameters_of(lane) {
     return [
-        dwi: ['gradient_check'],
+        dwi: [
+            'denoise', 'unring', 'correct', 'outliers', 'mask', 'bias', 'gradient_check', 'tensor', 'fod',
+        ],
         cells: [
             'hgnc', 'matrix', 'top_genes', 'chunk_size', 'compression', 'compression_level', 'test_size',
             'split_by', 'donor_column', 'split_seed', 'skip_train_test_split', 'gene_ids', 'repo_id',

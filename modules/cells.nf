@@ -1,6 +1,7 @@
 // Single cells: genes, age and split, each from the file alone → convert → upload, where asked for.
 
 include { settings      } from './core/units'
+include { grown         } from './core/units'
 include { role          } from './core/units'
 include { CELLS_GENES   } from './cells/genes'
 include { CELLS_AGE     } from './cells/age'
@@ -22,27 +23,13 @@ workflow CELLS {
     decided = CELLS_GENES.out.join(CELLS_AGE.out).join(CELLS_SPLIT.out)
     CELLS_CONVERT(settings(units, 'convert').join(h5ad).join(decided))
 
-    sent = settings(units, 'upload').filter { _id, step -> step.options.repo_id }
-    CELLS_UPLOAD(sent.join(CELLS_CONVERT.out).join(decided))
+    CELLS_UPLOAD(settings(units, 'upload').join(CELLS_CONVERT.out).join(decided))
 
-    made = units
-        .map { id, unit -> tuple(id, unit.line, unit.steps.upload.options.repo_id) }
+    made = CELLS_CONVERT.out
         .join(decided)
-        .join(CELLS_CONVERT.out)
-        .branch { _id, _line, repository, _genes, _age, _split, _convert ->
-            goes: repository
-            stays: true
-        }
-    stayed = made.stays
-        .map { id, line, _repository, genes, age, split, convert ->
-            tuple(id, line, [convert, genes, age, split])
-        }
-    gone = made.goes
-        .join(CELLS_UPLOAD.out)
-        .map { id, line, _repository, genes, age, split, convert, upload ->
-            tuple(id, line, [convert, genes, age, split, upload])
-        }
+        .map { id, convert, genes, age, split -> tuple(id, [convert, genes, age, split]) }
+    lines = units.map { id, unit -> tuple(id, unit.line) }
 
     emit:
-    folders = stayed.mix(gone) // [id: String, line: String, folders: List<Path>, the one with the first numbers first]
+    folders = lines.join(grown(units, 'upload', made, CELLS_UPLOAD.out)) // [id: String, line: String, folders: List<Path>, the one with the first numbers first]
 }

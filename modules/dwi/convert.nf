@@ -6,15 +6,20 @@ process DWI_CONVERT {
     label 'small'
 
     input:
-    tuple val(id), val(settings), path(source), path(bval), path(bvec), path(sidecar)
+    tuple val(id), val(settings), path(source), path(bval), path(bvec), path(sidecar),
+        path(reverse), path(reverse_bval), path(reverse_json)
 
     output:
     tuple val(id), path('convert')
 
     script:
-    def sidecars = [bval, bvec, sidecar].withIndex()
-        .findAll { file, _n -> file }
-        .collect { file, n -> "${['--bval', '--bvec', '--json'][n]} ${file}" }
+    def given = [
+        bval: bval, bvec: bvec, json: sidecar,
+        reverse: reverse, 'reverse-bval': reverse_bval, 'reverse-json': reverse_json,
+    ]
+    def sidecars = given
+        .findAll { _name, file -> file }
+        .collect { name, file -> "--${name} ${file}" }
         .join(' ')
     """
     dwi-convert ${source} --output convert --overwrite --unit ${id} --prefix ${settings.prefix} \\

@@ -1,18 +1,20 @@
+include { options } from '../core/quote'
+
 // A brain mask.
 process DWI_MASK {
     tag "${id}"
     label 'small'
 
     input:
-    tuple val(id), val(settings), path(convert)
+    tuple val(id), val(settings), path(series, stageAs: 'series/*')
 
     output:
     tuple val(id), path('mask')
 
     script:
     """
-    dwi-mask ${convert}/dwi/${settings.prefix}_desc-converted_dwi.nii.gz \\
-        --output mask --overwrite --unit ${id}
+    dwi-mask ${series}/dwi/*_dwi.nii* \\
+        --output mask --overwrite --unit ${id} ${options(settings.options)}
     """
 
     stub:

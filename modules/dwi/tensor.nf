@@ -6,14 +6,14 @@ process DWI_TENSOR {
     label 'small'
 
     input:
-    tuple val(id), val(settings), path(convert), path(mask)
+    tuple val(id), val(settings), path(series, stageAs: 'series/*'), path(mask)
 
     output:
     tuple val(id), path('tensor')
 
     script:
     """
-    dwi-tensor ${convert}/dwi/${settings.prefix}_desc-converted_dwi.nii.gz \\
+    dwi-tensor ${series}/dwi/*_dwi.nii* \\
         --mask ${mask}/dwi/${settings.prefix}_desc-brain_mask.nii.gz \\
         --output tensor --overwrite --unit ${id} ${options(settings.options)}
     """

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cohortflow.core import sweep
-from pipeline.driving import BINARIES, Ended
+from pipeline.driving import BINARIES, SHORT, Ended
 
 # Of a checkout, what a run needs.
 PARTS = ("bin", "modules", "conf", "containers")
@@ -52,6 +52,7 @@ class Engine:
     ) -> list[str]:
         """Return the front door's command, of any checkout."""
         command = [sys.executable, "-c", START, root / "bin", "run", lane, study, out]
+        command += SHORT if lane == "dwi" else ()
         command += ["--profile", self.profile] if self.profile else []
         return [str(word) for word in (*command, "--config", config or self.config(), *words)]
 
@@ -71,7 +72,7 @@ class Engine:
     def bare_command(self, study: Path, out: Path, *words: str | Path, root: Path) -> list[str]:
         command = [BINARIES / "nextflow", "-c", self.config(), "run", root / "main.nf"]
         command += ["-ansi-log", "false", "-profile", self.profile or "standard"]
-        command += ["--input", study, "--outdir", out]
+        command += ["--input", study, "--outdir", out, *SHORT]
         return [str(word) for word in (*command, *words)]
 
     def execute(self, command: list[str], **environment: str) -> Ended:

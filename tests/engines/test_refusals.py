@@ -15,7 +15,7 @@ import pytest
 
 from engines.running import START, Engine, checkout, steps
 from engines.slurm import Cluster
-from pipeline.driving import cohortflow, execute, outputs
+from pipeline.driving import RUN, cohortflow, execute, outputs
 
 pytestmark = pytest.mark.pipeline
 
@@ -112,7 +112,7 @@ def test_a_scheduler_that_restarts_loses_nothing(
     cluster: Start, study: Path, root: Path, tmp_path: Path
 ) -> None:
     whole = tmp_path / "whole"
-    assert cohortflow("run", "dwi", study, whole, cwd=tmp_path).status == 0
+    assert cohortflow(*RUN, study, whole, cwd=tmp_path).status == 0
     with cluster(tmp_path / "slurm", nodes=1) as running:
         engine, out = on(running, tmp_path), tmp_path / "out"
 
@@ -152,7 +152,7 @@ def test_a_missing_image_is_told_before_anything_is_written(
     study: Path, root: Path, tmp_path: Path
 ) -> None:
     copy, out = checkout(root, tmp_path / "checkout"), tmp_path / "out"
-    command = [sys.executable, "-c", START, copy / "bin", "run", "dwi", study, out]
+    command = [sys.executable, "-c", START, copy / "bin", *RUN, study, out]
     ended = execute([*command, "--profile", "charliecloud"], tmp_path)
     assert ended.status == 3, ended.text
     assert ended.err.startswith(f"ERROR CONFIG - the image {copy}/.images/cohortflow-dwi-")

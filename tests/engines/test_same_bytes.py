@@ -13,7 +13,7 @@ import pytest
 
 from cohortflow.example.study import write_study
 from engines.running import Engine
-from pipeline.driving import cohortflow, outputs
+from pipeline.driving import RUN, cohortflow, outputs
 
 pytestmark = pytest.mark.pipeline
 
@@ -37,7 +37,7 @@ def words() -> list[str]:
 @pytest.fixture(scope="module")
 def expected(study: Path, words: list[str]) -> dict[str, str]:
     out = study.parent / "out"
-    ended = cohortflow("run", "dwi", study, out, *words, cwd=study.parent)
+    ended = cohortflow(*RUN, study, out, *words, cwd=study.parent)
     assert ended.status == (1 if WHOLE else 0), ended.text
     return outputs(out)
 

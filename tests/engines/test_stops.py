@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from engines.running import Engine, checkout, steps
-from pipeline.driving import cohortflow, outputs
+from pipeline.driving import RUN, cohortflow, outputs
 
 pytestmark = pytest.mark.pipeline
 
@@ -49,7 +49,7 @@ def study(make_study: Callable[..., Path], tmp_path_factory: pytest.TempPathFact
 def expected(study: Path) -> dict[str, str]:
     """Return the bytes of a run that nobody stopped."""
     out = study.parent / "whole"
-    ended = cohortflow("run", "dwi", study, out, cwd=study.parent)
+    ended = cohortflow(*RUN, study, out, cwd=study.parent)
     assert ended.status == 0, ended.text
     return outputs(out)
 

@@ -13,7 +13,7 @@ import pytest
 from ledger.conftest import postgresql, server
 from ledger.looking import chosen, rows
 from ledger.postgres import PLAIN, Server
-from pipeline.driving import BINARIES, Finished, execute, outputs
+from pipeline.driving import BINARIES, RUN, Finished, execute, outputs
 
 __all__ = ["postgresql", "server"]
 pytestmark = pytest.mark.pipeline
@@ -29,7 +29,7 @@ def test_a_run_goes_on_without_its_database_which_catches_up(
     study, out = make_study(tmp_path / "study", "01", "02"), tmp_path / "out"
     path = os.pathsep.join([str(BINARIES), os.environ["PATH"]])
     run = subprocess.Popen(
-        [BINARIES / "cohortflow", "run", "dwi", study, out, "--jobs", "1"],
+        [BINARIES / "cohortflow", *RUN, study, out, "--jobs", "1"],
         env={**os.environ, "PATH": path, "DATABASE_URL": postgresql},
         cwd=tmp_path,
         stdout=subprocess.PIPE,

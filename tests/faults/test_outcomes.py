@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from cohortflow.core.outcome import OUTCOMES, Category
-from pipeline.driving import BINARIES
+from pipeline.driving import BINARIES, RUN
 
 pytestmark = pytest.mark.pipeline
 
@@ -145,7 +145,7 @@ def batch(
     code = (
         "import sys; sys.path.insert(0, sys.argv.pop(1)); from cohortflow.main import main; main()"
     )
-    command = [sys.executable, "-c", code, copy / "bin", "run", "dwi", study, out, "--jobs", "3"]
+    command = [sys.executable, "-c", code, copy / "bin", *RUN, study, out, "--jobs", "3"]
     path = os.pathsep.join([str(BINARIES), os.environ["PATH"]])
     ended = subprocess.run(
         [str(word) for word in command],

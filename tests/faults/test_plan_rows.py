@@ -13,7 +13,18 @@ import pytest
 
 from cohortflow.core import fingerprint
 from cohortflow.example.phantom import Phantom
-from pipeline.driving import BINARIES, Finished, cohortflow, outputs, plan, runs, tree, write_scan
+from pipeline.driving import (
+    BINARIES,
+    RUN,
+    STEPS,
+    Finished,
+    cohortflow,
+    outputs,
+    plan,
+    runs,
+    tree,
+    write_scan,
+)
 
 pytestmark = pytest.mark.pipeline
 
@@ -32,7 +43,7 @@ def test_new_changed_damaged_and_up_to_date(
     study, out = copied.study, copied.out
     write_scan(study / "sub-03" / "dwi", "sub-03", scan)
     write_scan(study / "sub-04" / "dwi", "sub-04", scan)
-    first = cohortflow("run", "dwi", study, out, cwd=tmp_path)
+    first = cohortflow(*RUN, study, out, cwd=tmp_path)
     assert first.status == 0, first.text
     before = outputs(out)
 
@@ -46,7 +57,7 @@ def test_new_changed_damaged_and_up_to_date(
     mine.write_text("what I saw")
     (out / "sub-04" / "_done.json").write_text("{")
 
-    second = cohortflow("run", "dwi", study, out, cwd=tmp_path)
+    second = cohortflow(*RUN, study, out, cwd=tmp_path)
     assert second.status == 0, second.text
     assert plan(out) == {
         "sub-01": ("skip", "up to date"),
@@ -57,7 +68,7 @@ def test_new_changed_damaged_and_up_to_date(
     }
     after = outputs(out)
     assert {name for name in before if before[name] != after.get(name)} >= {
-        "sub-02/dwi/sub-02_desc-converted_dwi.bval"
+        "sub-02/dwi/sub-02_desc-preproc_dwi.bval"
     }
     for unit in ("sub-01", "sub-03", "sub-04"):
         mended = {name: digest for name, digest in after.items() if name.startswith(unit)}
@@ -68,20 +79,20 @@ def test_new_changed_damaged_and_up_to_date(
 
 def test_a_parameter_reruns_the_steps_that_read_it(copied: Finished, tmp_path: Path) -> None:
     warn = ("--parameter", "gradient_check=warn")
-    ended = cohortflow("run", "dwi", copied.study, copied.out, *warn, cwd=tmp_path)
+    ended = cohortflow(*RUN, copied.study, copied.out, *warn, cwd=tmp_path)
     assert ended.status == 0, ended.text
     assert set(plan(copied.out).values()) == {("run", "parameter changed")}
-    again = cohortflow("run", "dwi", copied.study, copied.out, *warn, cwd=tmp_path)
+    again = cohortflow(*RUN, copied.study, copied.out, *warn, cwd=tmp_path)
     assert again.status == 0, again.text
     assert set(plan(copied.out).values()) == {("skip", "up to date")}
 
 
 def test_overwrite_runs_every_step_again(copied: Finished, tmp_path: Path) -> None:
     words = ("--overwrite", "--participant-label", "01")
-    ended = cohortflow("run", "dwi", copied.study, copied.out, *words, cwd=tmp_path)
+    ended = cohortflow(*RUN, copied.study, copied.out, *words, cwd=tmp_path)
     assert ended.status == 0, ended.text
     assert plan(copied.out) == {"sub-01": ("run", "requested")}
-    assert submitted(copied.out) == {("sub-01", step) for step in ("convert", "mask", "tensor")}
+    assert submitted(copied.out) == {("sub-01", step) for step in STEPS}
     assert outputs(copied.out) == outputs(_finished_of(copied))
 
 
@@ -104,7 +115,7 @@ def test_changed_code_is_run_or_kept(
         marker["code"]["tensor"] = "0" * 12
         path.write_text(json.dumps(marker))
     words = ("--stale", stale, "--participant-label", "02")
-    ended = cohortflow("run", "dwi", copied.study, copied.out, *words, cwd=tmp_path)
+    ended = cohortflow(*RUN, copied.study, copied.out, *words, cwd=tmp_path)
     assert ended.status == 0, ended.text
     assert plan(copied.out) == {"sub-02": expected}
 
@@ -115,7 +126,7 @@ def test_a_run_that_waits_finds_nothing_left_to_do(
     study, out = make_study(tmp_path / "study", "01"), tmp_path / "out"
     path = os.pathsep.join([str(BINARIES), os.environ["PATH"]])
     first = subprocess.Popen(
-        [BINARIES / "cohortflow", "run", "dwi", study, out],
+        [BINARIES / "cohortflow", *RUN, study, out],
         env={**os.environ, "PATH": path},
         cwd=tmp_path,
         stdout=subprocess.PIPE,
@@ -123,10 +134,10 @@ def test_a_run_that_waits_finds_nothing_left_to_do(
     )
     while not (out / ".cohortflow" / "runs").is_dir():
         assert first.poll() is None
-    refused = cohortflow("run", "dwi", study, out, cwd=tmp_path)
+    refused = cohortflow(*RUN, study, out, cwd=tmp_path)
     assert refused.status == 3
     assert "another run holds" in refused.err
-    second = cohortflow("run", "dwi", study, out, "--wait", cwd=tmp_path)
+    second = cohortflow(*RUN, study, out, "--wait", cwd=tmp_path)
     assert first.wait(60) == 0
     assert second.status == 0, second.text
     assert "waiting" in second.err
@@ -137,7 +148,7 @@ def test_the_scratch_of_published_units_is_freed(
     make_study: Callable[..., Path], finished: Finished, tmp_path: Path
 ) -> None:
     study, out = make_study(tmp_path / "study", "01", "02"), tmp_path / "out"
-    ended = cohortflow("run", "dwi", study, out, "--clean", "unit", cwd=tmp_path)
+    ended = cohortflow(*RUN, study, out, "--clean", "unit", cwd=tmp_path)
     assert ended.status == 0, ended.text
     assert outputs(out) == outputs(finished.out)
     work = out / ".cohortflow" / "nextflow" / "work"
@@ -155,7 +166,7 @@ def test_a_secret_is_found_nowhere_on_disk(make_study: Callable[..., Path], tmp_
     path = os.pathsep.join([str(BINARIES), os.environ["PATH"]])
     given = dict.fromkeys(("HF_TOKEN", "SOME_PASSWORD"), secret)
     subprocess.run(
-        [BINARIES / "cohortflow", "run", "dwi", study, tmp_path / "out"],
+        [BINARIES / "cohortflow", *RUN, study, tmp_path / "out"],
         env={**os.environ, "PATH": path, **given},
         cwd=tmp_path,
         check=False,
@@ -173,7 +184,7 @@ def test_a_filesystem_whose_locks_do_nothing_is_refused(copied: Finished, tmp_pa
     command = ["strace", "-f", "-qq", "-e", "trace=flock", "-e", "inject=flock:retval=0"]
     path = os.pathsep.join([str(BINARIES), os.environ["PATH"]])
     ended = subprocess.run(
-        [*command, sys.executable, BINARIES / "cohortflow", "run", "dwi", copied.study, copied.out],
+        [*command, sys.executable, BINARIES / "cohortflow", *RUN, copied.study, copied.out],
         env={**os.environ, "PATH": path},
         cwd=tmp_path,
         capture_output=True,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from faults.test_signals import ours, start, wait_for_a_task, wait_until_nothing_runs
-from pipeline.driving import BINARIES, Finished, bare, cohortflow, outputs, plan
+from pipeline.driving import BINARIES, RUN, Finished, bare, cohortflow, outputs, plan
 
 pytestmark = pytest.mark.pipeline
 
@@ -22,7 +22,7 @@ def test_a_run_goes_on_when_the_reader_of_its_log_is_gone(
     make_study: Callable[..., Path], finished: Finished, tmp_path: Path
 ) -> None:
     study, out = make_study(tmp_path / "study", "01", "02"), tmp_path / "out"
-    process = start([BINARIES / "cohortflow", "run", "dwi", study, out], tmp_path)
+    process = start([BINARIES / "cohortflow", *RUN, study, out], tmp_path)
     wait_for_a_task(out)
     assert process.stdout is not None
     process.stdout.close()
@@ -37,7 +37,7 @@ def test_a_nextflow_that_stops_by_itself_blames_no_unit(
 ) -> None:
     """What is computed stays in the cache, and the next run takes it."""
     study, out = make_study(tmp_path / "study", "01", "02"), tmp_path / "out"
-    process = start([BINARIES / "cohortflow", "run", "dwi", study, out, "--jobs", "1"], tmp_path)
+    process = start([BINARIES / "cohortflow", *RUN, study, out, "--jobs", "1"], tmp_path)
     work = out / ".cohortflow" / "nextflow" / "work"
     deadline = time.monotonic() + 60
     while not [p for p in work.glob("*/*/convert") if (p.parent / ".exitcode").exists()]:
@@ -53,7 +53,7 @@ def test_a_nextflow_that_stops_by_itself_blames_no_unit(
     summary = json.loads((out / "batch_summary.json").read_text())
     assert "SOFTWARE" not in {unit["category"] for unit in summary["units"]}
     assert list(work.glob("*/*/convert")), "nothing was moved out of the cache"
-    assert cohortflow("run", "dwi", study, out, cwd=tmp_path).status == 0
+    assert cohortflow(*RUN, study, out, cwd=tmp_path).status == 0
     assert outputs(out) == outputs(finished.out)
 
 
@@ -70,7 +70,7 @@ def test_a_full_disk_leaves_no_process_and_no_lock(
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", str(disk)], check=True)
     try:
         out = disk / "out"
-        command = [BINARIES / "cohortflow", "run", "dwi", study, out]
+        command = [BINARIES / "cohortflow", *RUN, study, out]
         process = start([*command, "--work-dir", tmp_path / "work"], tmp_path)
         deadline = time.monotonic() + 60
         while not list((tmp_path / "work").glob("*/*/.supervise.json")):
@@ -88,7 +88,7 @@ def test_a_full_disk_leaves_no_process_and_no_lock(
         assert process.returncode in (1, 3), text
         wait_until_nothing_runs(tmp_path, 40)
         filler.unlink()
-        again = cohortflow("run", "dwi", study, out, "--work-dir", tmp_path / "work", cwd=tmp_path)
+        again = cohortflow(*RUN, study, out, "--work-dir", tmp_path / "work", cwd=tmp_path)
         assert again.status == 0, again.text
         assert (out / "sub-01" / "_done.json").is_file()
     finally:
@@ -103,7 +103,7 @@ def test_a_damaged_cache_is_set_aside(copied: Finished, tmp_path: Path) -> None:
     launch = copied.out / ".cohortflow" / "nextflow"
     (current,) = launch.glob(".nextflow/cache/*/db/CURRENT")
     current.write_text("")
-    words = ("run", "dwi", copied.study, copied.out, "--overwrite", "--participant-label", "01")
+    words = (*RUN, copied.study, copied.out, "--overwrite", "--participant-label", "01")
     first = cohortflow(*words, cwd=tmp_path)
     assert first.status == 3
     assert "set aside" in first.err
@@ -115,11 +115,11 @@ def test_a_second_study_is_refused_but_a_moved_one_is_not(
     copied: Finished, make_study: Callable[..., Path], tmp_path: Path
 ) -> None:
     other = make_study(tmp_path / "other", "01")
-    refused = cohortflow("run", "dwi", other, copied.out, cwd=tmp_path)
+    refused = cohortflow(*RUN, other, copied.out, cwd=tmp_path)
     assert refused.status == 2
     assert "holds results of the study" in refused.err
     moved = copied.study.rename(tmp_path / "moved")
-    ended = cohortflow("run", "dwi", moved, copied.out, cwd=tmp_path)
+    ended = cohortflow(*RUN, moved, copied.out, cwd=tmp_path)
     assert ended.status == 0, ended.text
     assert set(plan(copied.out).values()) == {("skip", "up to date")}
     description = json.loads((copied.out / "dataset_description.json").read_text())
@@ -132,8 +132,8 @@ def test_a_run_of_a_part_keeps_the_failures_of_the_others(
     study, out = make_study(tmp_path / "study", "01", "02"), tmp_path / "out"
     broken = study / "sub-02" / "dwi" / "sub-02_dwi.nii.gz"
     broken.write_bytes(broken.read_bytes()[:-5000])
-    assert cohortflow("run", "dwi", study, out, cwd=tmp_path).status == 1
-    part = cohortflow("run", "dwi", study, out, "--participant-label", "01", cwd=tmp_path)
+    assert cohortflow(*RUN, study, out, cwd=tmp_path).status == 1
+    part = cohortflow(*RUN, study, out, "--participant-label", "01", cwd=tmp_path)
     assert part.status == 0, part.text
     rerun = json.loads((out / "rerun.json").read_text())
     assert [unit["id"] for unit in rerun["units"]] == ["sub-02"]

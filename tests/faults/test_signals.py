@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cohortflow.front import leftovers
-from pipeline.driving import BINARIES, bare, cohortflow, outputs
+from pipeline.driving import BINARIES, RUN, bare, cohortflow, outputs
 
 pytestmark = pytest.mark.pipeline
 
@@ -34,7 +34,7 @@ def study(make_study: Callable[..., Path], tmp_path_factory: pytest.TempPathFact
 def expected(study: Path) -> dict[str, str]:
     """Return the bytes of a run that nobody stopped."""
     out = study.parent / "whole"
-    ended = cohortflow("run", "dwi", study, out, cwd=study.parent)
+    ended = cohortflow(*RUN, study, out, cwd=study.parent)
     assert ended.status == 0, ended.text
     return outputs(out)
 
@@ -91,7 +91,7 @@ def test_a_stopped_front_door_leaves_nothing_and_resumes(
 ) -> None:
     out = tmp_path / "out"
     for moment in moments(MOMENTS, f"front {number}"):
-        process = start([BINARIES / "cohortflow", "run", "dwi", study, out], tmp_path)
+        process = start([BINARIES / "cohortflow", *RUN, study, out], tmp_path)
         time.sleep(moment)
         ended_before = process.poll() is not None
         running = bool(list(out.glob(".cohortflow/runs/*/run.json")))
@@ -104,7 +104,7 @@ def test_a_stopped_front_door_leaves_nothing_and_resumes(
         wait_until_nothing_runs(tmp_path, 20)
         if ended_before:
             shutil.rmtree(out)
-    ended = cohortflow("run", "dwi", study, out, cwd=tmp_path)
+    ended = cohortflow(*RUN, study, out, cwd=tmp_path)
     assert ended.status == 0, ended.text
     assert outputs(out) == expected
     assert not list((out / ".cohortflow" / "work").glob("*"))
@@ -130,7 +130,7 @@ def test_a_stopped_bare_run_leaves_nothing_and_resumes(
 
 def test_a_signal_in_the_middle_is_reported_as_interrupted(study: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = start([BINARIES / "cohortflow", "run", "dwi", study, out, "--jobs", "1"], tmp_path)
+    process = start([BINARIES / "cohortflow", *RUN, study, out, "--jobs", "1"], tmp_path)
     wait_for_a_task(out)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
@@ -155,7 +155,7 @@ def test_signals_that_the_shell_ignores_are_heard(study: Path, tmp_path: Path) -
 def test_what_a_killed_run_left_is_ended_by_the_next_run(study: Path, tmp_path: Path) -> None:
     """A step that outlived everything is found by its run's label; a stranger's is not touched."""
     out = tmp_path / "out"
-    first = cohortflow("run", "dwi", study, out, "--limit", "1", cwd=tmp_path)
+    first = cohortflow(*RUN, study, out, "--limit", "1", cwd=tmp_path)
     assert first.status == 0, first.text
     run = next((out / ".cohortflow" / "runs").iterdir()).name
     environment = {**os.environ, "COHORTFLOW_RUN": run}
@@ -166,7 +166,7 @@ def test_what_a_killed_run_left_is_ended_by_the_next_run(study: Path, tmp_path: 
     ):
         try:
             assert list(leftovers.processes([run])) == [left.pid]
-            ended = cohortflow("run", "dwi", study, out, "--limit", "1", cwd=tmp_path)
+            ended = cohortflow(*RUN, study, out, "--limit", "1", cwd=tmp_path)
             assert ended.status == 0, ended.text
             assert left.wait(5) == -signal.SIGTERM
             assert other.poll() is None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cohortflow.example.phantom import Phantom, make_phantom
-from pipeline.driving import Finished, cohortflow, write_scan
+from pipeline.driving import RUN, Finished, cohortflow, write_scan
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +39,7 @@ def finished(make_study: Callable[..., Path], tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.mktemp("finished")
     study = make_study(folder / "study", "01", "02")
     out = folder / "out"
-    ended = cohortflow("run", "dwi", study, out, cwd=folder)
+    ended = cohortflow(*RUN, study, out, cwd=folder)
     assert ended.status == 0, ended.text
     return Finished(study, out, ended)
 

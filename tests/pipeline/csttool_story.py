@@ -14,7 +14,7 @@ from typing import Any
 from cohortflow.core import marker, verify
 from cohortflow.example import dicom
 from cohortflow.example.phantom import Phantom
-from pipeline.driving import Ended, cohortflow, outputs, plan, runs, write_scan
+from pipeline.driving import RUN, Ended, cohortflow, outputs, plan, runs, write_scan
 
 CHANGED = "sub-04/ses-b"
 Rows = dict[str, dict[str, str]]
@@ -111,7 +111,7 @@ def _manifest(folder: Path, study: Path, uid: str) -> Path:
 
 def _run(folder: Path, study: Path, out: Path, *words: str | Path) -> Run:
     option = ("--parameter", "gradient_check=warn")
-    ended = cohortflow("run", "dwi", study, out, *option, *words, cwd=folder)
+    ended = cohortflow(*RUN, study, out, *option, *words, cwd=folder)
     latest = runs(out)[-1]
     locks = [out / ".cohortflow/run.lock", *(out / ".cohortflow/locks").glob("*.lock")]
     return Run(

@@ -18,12 +18,12 @@ from cohortflow.core import lanes, marker, verify
 from cohortflow.example.phantom import Phantom
 from dwi import small
 from pipeline.csttool_story import CHANGED, Story, tell
-from pipeline.driving import BINARIES, cohortflow, outputs, runs
+from pipeline.driving import BINARIES, LEFT_OUT, RUN, STEPS, cohortflow, outputs, runs
 
 pytestmark = pytest.mark.pipeline
 
 DONE = {"sub-01", "sub-02", "sub-04_ses-b"}
-CONVERTED = f"{CHANGED}/dwi/sub-04_ses-b_desc-converted_dwi.nii.gz"
+CONVERTED = f"{CHANGED}/dwi/sub-04_ses-b_desc-preproc_dwi.nii.gz"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def published(digests: dict[str, str]) -> set[str]:
 def planned(study: Path, out: Path, *words: str | Path) -> dict[str, tuple[str, str]]:
     """Return decision and reason of each unit, without a run."""
     option = ("--parameter", "gradient_check=warn", "--dry-run", "--json")
-    ended = cohortflow("run", "dwi", study, out, *option, *words, cwd=out.parent)
+    ended = cohortflow(*RUN, study, out, *option, *words, cwd=out.parent)
     return {row["unit"]: (row["decision"], row["reason"]) for row in json.loads(ended.out)}
 
 
@@ -89,7 +89,7 @@ def test_a_missing_program_fails_the_unit_and_is_tried_again(tmp_path: Path) -> 
     small.dicom(study / "sub-01" / "dwi")
     environment = without("dcm2niix", tmp_path)
     start = "from cohortflow.main import main; main()"
-    command = [tmp_path / "bin" / "python3", "-c", start, "run", "dwi", study, out]
+    command = [tmp_path / "bin" / "python3", "-c", start, *RUN, study, out]
     process = subprocess.run(
         [str(word) for word in command],
         env={**os.environ, **environment},
@@ -113,7 +113,11 @@ def test_a_missing_program_fails_the_unit_and_is_tried_again(tmp_path: Path) -> 
 
 def test_outputs_lie_where_they_belong_and_nowhere_twice(story: Story) -> None:
     lane = lanes.get("dwi")
-    expected = {f"{unit.replace('_', '/')}/{path}" for unit in DONE for path in lane.expected(unit)}
+    expected = {
+        f"{unit.replace('_', '/')}/{path}"
+        for unit in DONE
+        for path in lane.expected(unit, LEFT_OUT)
+    }
     assert set(outputs(story.out)) == expected
     found = {p.relative_to(story.out) for p in story.out.glob("sub-*/**/*") if p.is_file()}
     assert all(len(set(path.parts)) == len(path.parts) for path in found)
@@ -139,7 +143,7 @@ def test_the_markers_list_of_outputs_is_whole_and_true(story: Story) -> None:
     for unit in DONE:
         done = marker.read(story.out / unit.replace("_", "/"))
         assert isinstance(done, marker.Marker)
-        assert {output.path for output in done.outputs} == lanes.get("dwi").expected(unit)
+        assert {output.path for output in done.outputs} == lanes.get("dwi").expected(unit, LEFT_OUT)
 
 
 # "On resume, skipped rows carry no metrics."
@@ -159,7 +163,7 @@ def test_a_skipped_row_has_its_numbers(story: Story) -> None:
 
 def test_a_misspelt_parameter_is_an_error(story: Story, tmp_path: Path) -> None:
     option = ("--parameter", "gradient_chek=warn")
-    ended = cohortflow("run", "dwi", story.study, tmp_path / "out", *option, cwd=tmp_path)
+    ended = cohortflow(*RUN, story.study, tmp_path / "out", *option, cwd=tmp_path)
     assert ended.status == 2
     assert "gradient_chek" in ended.err
     assert not (tmp_path / "out").exists()
@@ -189,7 +193,7 @@ def test_the_chosen_series_is_the_one_that_is_converted(story: Story) -> None:
     commands = [r["command"] for r in story.second.records if r["unit"] == "sub-04_ses-b"]
     assert any(story.uids[1] in command for command in commands)
     assert story.third.rows["sub-04_ses-b"]["series_uid"] == story.uids[0]
-    sidecar = next((story.out / CHANGED).glob("dwi/*_desc-converted_dwi.json"))
+    sidecar = next((story.out / CHANGED).glob("dwi/*_desc-preproc_dwi.json"))
     assert json.loads(sidecar.read_text())["SeriesInstanceUID"] == story.uids[0]
 
 
@@ -264,8 +268,7 @@ def publishing(story: Story, out: Path, run: str) -> tuple[list[str], bytes]:
     )
     work = story.out / ".cohortflow/nextflow/work"
     folders = [
-        next(p for p in sorted(work.glob(f"*/*/{step}")) if holds(p, "sub-01"))
-        for step in ("convert", "mask", "tensor")
+        next(p for p in sorted(work.glob(f"*/*/{step}")) if holds(p, "sub-01")) for step in STEPS
     ]
     tool = Path(lanes.__file__).parents[2] / "core-publish"
     command = [sys.executable, tool, "--unit", "sub-01", "--outdir", out, *folders]

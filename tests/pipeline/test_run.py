@@ -17,6 +17,8 @@ from referencing import Registry, Resource
 from cohortflow.example.phantom import Phantom
 from pipeline.driving import (
     BINARIES,
+    RUN,
+    STEPS,
     Finished,
     bare,
     cohortflow,
@@ -36,7 +38,7 @@ def test_a_good_study_is_published_whole(finished: Finished) -> None:
         marker = json.loads((finished.out / unit / "_done.json").read_text())
         assert marker["unit"] == unit
         assert marker["lane"] == "dwi"
-        assert set(marker["timings"]) == {"convert", "mask", "tensor"}
+        assert set(marker["timings"]) == set(STEPS)
         assert all(seconds > 0 for seconds in marker["timings"].values())
         assert all(not Path(i["path"]).is_absolute() for i in marker["inputs"])
     summary = json.loads((finished.out / "batch_summary.json").read_text())
@@ -73,7 +75,7 @@ def test_a_second_run_starts_no_engine_and_changes_nothing(
     before = {unit: tree(copied.out / unit) for unit in ("sub-01", "sub-02")}
     left = copied.out / ".cohortflow" / "work" / "sub-01.0123abcd"
     (left / "dwi").mkdir(parents=True)
-    ended = cohortflow("run", "dwi", copied.study, copied.out, cwd=tmp_path)
+    ended = cohortflow(*RUN, copied.study, copied.out, cwd=tmp_path)
     assert ended.status == 0, ended.text
     assert "2 skipped" in ended.out
     assert not left.exists(), "what a killed publish left is cleared up"
@@ -87,7 +89,7 @@ def test_what_changed_is_run_and_nothing_else(
     write_scan(copied.study / "sub-03" / "dwi", "sub-03", scan)
     bval = copied.study / "sub-02" / "dwi" / "sub-02_dwi.bval"
     bval.write_text(bval.read_text() + "\n")
-    ended = cohortflow("run", "dwi", copied.study, copied.out, cwd=tmp_path)
+    ended = cohortflow(*RUN, copied.study, copied.out, cwd=tmp_path)
     assert ended.status == 0, ended.text
     assert plan(copied.out) == {
         "sub-01": ("skip", "up to date"),
@@ -120,7 +122,7 @@ def test_a_participant_is_found_by_its_label(
     finished: Finished, label: str, tmp_path: Path
 ) -> None:
     ended = cohortflow(
-        *("run", "dwi", finished.study, tmp_path / "out", "participant"),
+        *(*RUN, finished.study, tmp_path / "out", "participant"),
         *("--participant_label", label, "--dry-run", "--json"),
         cwd=tmp_path,
     )
@@ -130,7 +132,7 @@ def test_a_participant_is_found_by_its_label(
 
 def test_a_label_that_is_not_there_is_refused(finished: Finished, tmp_path: Path) -> None:
     ended = cohortflow(
-        *("run", "dwi", finished.study, tmp_path / "out", "--participant-label", "001"),
+        *(*RUN, finished.study, tmp_path / "out", "--participant-label", "001"),
         cwd=tmp_path,
     )
     assert ended.status == 2
@@ -147,18 +149,14 @@ def test_a_bare_run_takes_a_label_that_nextflow_made_a_number(
         cwd=tmp_path,
     )
     assert ended.status == 0, ended.text
-    assert ended.submitted() == {
-        "DWI:DWI_CONVERT (sub-01)",
-        "DWI:DWI_MASK (sub-01)",
-        "DWI:DWI_TENSOR (sub-01)",
-    }
+    assert ended.submitted() == {f"DWI:DWI_{step.upper()} (sub-01)" for step in STEPS}
 
 
 @pytest.mark.parametrize("option", ["--dry-run", "--validate-only"])
 def test_looking_writes_nothing(finished: Finished, option: str, tmp_path: Path) -> None:
     before = tree(finished.study), tree(finished.out), tree(tmp_path)
     for out in (finished.out, tmp_path / "other"):
-        ended = cohortflow("run", "dwi", finished.study, out, option, cwd=tmp_path)
+        ended = cohortflow(*RUN, finished.study, out, option, cwd=tmp_path)
         assert ended.status == 0, ended.text
     assert (tree(finished.study), tree(finished.out), tree(tmp_path)) == before
 
@@ -196,7 +194,7 @@ def test_one_bad_unit_fails_alone_and_says_why(
     broken = study / "sub-02" / "dwi" / "sub-02_dwi.nii.gz"
     broken.write_bytes(broken.read_bytes()[:-5000])
     out = tmp_path / "out"
-    ended = cohortflow("run", "dwi", study, out, cwd=tmp_path)
+    ended = cohortflow(*RUN, study, out, cwd=tmp_path)
     assert ended.status == 1, ended.text
     assert (out / "sub-01" / "_done.json").is_file()
     assert not (out / "sub-02").exists()
@@ -209,12 +207,12 @@ def test_one_bad_unit_fails_alone_and_says_why(
     for word in ("DATA_INVALID", "truncated", "dwi-convert", "Try it again"):
         assert word in told.out
 
-    again = cohortflow("run", "dwi", study, out, cwd=tmp_path)
+    again = cohortflow(*RUN, study, out, cwd=tmp_path)
     assert again.status == 1
     assert plan(out)["sub-02"] == ("invalid", "failed before")
     assert not (runs(out)[-1] / "nextflow.log").exists()
 
-    rerun_failed = ("run", "dwi", study, out, "--manifest", out / "rerun.json", "--rerun-failed")
+    rerun_failed = (*RUN, study, out, "--manifest", out / "rerun.json", "--rerun-failed")
     third = cohortflow(*rerun_failed, cwd=tmp_path)
     assert third.status == 1
     assert plan(out) == {"sub-02": ("run", "failed before")}
@@ -226,7 +224,7 @@ def test_an_interrupted_run_reports_and_resumes(
     study = make_study(tmp_path / "study", "01", "02")
     out = tmp_path / "out"
     process = subprocess.Popen(
-        [BINARIES / "cohortflow", "run", "dwi", study, out, "--jobs", "1"],
+        [BINARIES / "cohortflow", *RUN, study, out, "--jobs", "1"],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -241,7 +239,7 @@ def test_an_interrupted_run_reports_and_resumes(
     assert process.returncode == 130
     summary = json.loads((out / "batch_summary.json").read_text())
     assert summary["counts"]["done"] < 2
-    ended = cohortflow("run", "dwi", study, out, cwd=tmp_path)
+    ended = cohortflow(*RUN, study, out, cwd=tmp_path)
     assert ended.status == 0, ended.text
     assert outputs(out) == outputs(finished.out)
 
@@ -250,7 +248,7 @@ def test_two_runs_never_share_an_output(copied: Finished, tmp_path: Path) -> Non
     lock = copied.out / ".cohortflow" / "run.lock"
     with subprocess.Popen(["flock", lock, "sleep", "30"]) as holder:
         time.sleep(0.5)
-        ended = cohortflow("run", "dwi", copied.study, copied.out, cwd=tmp_path)
+        ended = cohortflow(*RUN, copied.study, copied.out, cwd=tmp_path)
         holder.kill()
     assert ended.status == 3
     assert "another run holds" in ended.err
@@ -261,7 +259,7 @@ def test_an_output_inside_the_study_is_refused(
     finished: Finished, place: str, tmp_path: Path
 ) -> None:
     before = tree(finished.study)
-    ended = cohortflow("run", "dwi", finished.study, finished.study / place, cwd=tmp_path)
+    ended = cohortflow(*RUN, finished.study, finished.study / place, cwd=tmp_path)
     assert ended.status == 2
     assert len(ended.err.strip().splitlines()) == 1
     assert tree(finished.study) == before
@@ -271,7 +269,7 @@ def test_a_derivative_folder_inside_the_study_is_accepted(
     finished: Finished, tmp_path: Path
 ) -> None:
     out = finished.study / "derivatives" / "cohortflow-dwi"
-    ended = cohortflow("run", "dwi", finished.study, out, "--dry-run", cwd=tmp_path)
+    ended = cohortflow(*RUN, finished.study, out, "--dry-run", cwd=tmp_path)
     assert ended.status == 0, ended.text
 
 
@@ -281,7 +279,7 @@ def test_a_study_without_diffusion_exits_3(subjects: tuple[str, ...], tmp_path: 
     study.mkdir()
     for place in subjects:
         (study / place).mkdir(parents=True)
-    ended = cohortflow("run", "dwi", study, tmp_path / "out", cwd=tmp_path)
+    ended = cohortflow(*RUN, study, tmp_path / "out", cwd=tmp_path)
     assert ended.status == 3
     assert len(ended.err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()

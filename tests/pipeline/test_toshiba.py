@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 
 from dwi import scans
-from pipeline.driving import cohortflow, outputs
+from pipeline.driving import RUN, cohortflow, outputs
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.shared_data]
 
@@ -29,7 +29,7 @@ def study(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def choices(study: Path) -> dict[str, str]:
     """Return the UIDs that the refusal lists, by the series' name."""
     ended = cohortflow(
-        *("run", "dwi", study, study.parent / "refused", "--validate-only", "--json"),
+        *(*RUN, study, study.parent / "refused", "--validate-only", "--json"),
         cwd=study.parent,
     )
     assert ended.status == 3, ended.text
@@ -59,7 +59,7 @@ def test_with_a_session_for_each_series_all_are_done_and_right(
     rows += [f"01,{session},{folder},{choices[name]}" for session, name in sessions.items()]
     manifest.write_text("\n".join(rows) + "\n")
     out = tmp_path / "out"
-    ended = cohortflow("run", "dwi", study, out, "--manifest", manifest, cwd=tmp_path)
+    ended = cohortflow(*RUN, study, out, "--manifest", manifest, cwd=tmp_path)
     assert ended.status == 0, ended.text
     assert len(outputs(out)) == 5 * 19
 
@@ -67,9 +67,9 @@ def test_with_a_session_for_each_series_all_are_done_and_right(
     found = set()
     for session in sessions:
         stem = out / "sub-01" / f"ses-{session}" / "dwi" / f"sub-01_ses-{session}"
-        bvec = np.loadtxt(f"{stem}_desc-converted_dwi.bvec")
-        bval = np.loadtxt(f"{stem}_desc-converted_dwi.bval")
-        sidecar = json.loads(Path(f"{stem}_desc-converted_dwi.json").read_text())
+        bvec = np.loadtxt(f"{stem}_desc-preproc_dwi.bvec")
+        bval = np.loadtxt(f"{stem}_desc-preproc_dwi.bval")
+        sidecar = json.loads(Path(f"{stem}_desc-preproc_dwi.json").read_text())
         reference = next(
             path for path in references if path.stem.startswith(f"{sidecar['SeriesNumber']}_")
         )
@@ -82,7 +82,7 @@ def test_with_a_session_for_each_series_all_are_done_and_right(
 
 def _fa_difference(stem: str, scratch: Path) -> float:
     """Return the mean absolute difference to MRtrix3's FA in white matter."""
-    image = Path(f"{stem}_desc-converted_dwi.nii.gz")
+    image = Path(f"{stem}_desc-preproc_dwi.nii.gz")
     mask = Path(f"{stem}_desc-brain_mask.nii.gz")
     tensor, metric = scratch / "tensor.nii", scratch / "fa.nii"
     scans.mrtrix("dwi2tensor", *scans.mrtrix_input(image), tensor, "-mask", mask)

@@ -26,7 +26,8 @@ LANE = Lane(
                 "matrix", "top_genes", "chunk_size", "compression", "compression_level", "gene_ids",
             ),
         ),
-        Step("upload", parameters=("repo_id", "public_repo"), options=("suffix",), network=True),
+        Step("upload", parameters=("repo_id", "public_repo"), options=("suffix",), network=True,
+             unless=("repo_id", "")),
     ),
     parameters=(
         Parameter(

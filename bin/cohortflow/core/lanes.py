@@ -32,12 +32,15 @@ class Step:
     network : bool
         Whether the step sends something elsewhere: what it sends is complete before, and stays
         when it fails, so that the next run only sends.
+    unless : (str, str) or None
+        A parameter and its value with which the step is left out.
     """
 
     name: str
     parameters: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     network: bool = False
+    unless: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,11 @@ class Lane:
         Patterns that hide the lane's outputs that BIDS does not name yet.
     optional : tuple of str
         Files that a complete unit may have, too; written as `outputs`.
+    unless : mapping of str to (str, str)
+        Of `outputs`, those that are not made when a parameter has a value: the pattern, and the
+        parameter with that value.
+    handed_on : tuple of str
+        Files that one step hands on to the next and that are not published; written as `outputs`.
     bids : bool
         Whether a unit is a subject's session of a BIDS study; else it has a name and no labels.
     takes_file : bool
@@ -128,6 +136,8 @@ class Lane:
     aliases: Mapping[str, str] = field(default_factory=dict)
     bidsignore: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    unless: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    handed_on: tuple[str, ...] = ()
     bids: bool = True
     takes_file: bool = False
     unit_logs: bool = False
@@ -137,21 +147,50 @@ class Lane:
     default_study: str | None = None
     default_out: str | None = None
 
-    def expected(self, prefix: str) -> set[str]:
-        """Return the files of a complete unit, relative to its folder; some names hold ``*``."""
-        return {pattern.format(prefix=prefix) for pattern in self.outputs}
+    def running(self, parameters: Mapping[str, str]) -> tuple[Step, ...]:
+        """Return the steps that are not left out by a parameter."""
+        return tuple(
+            step
+            for step in self.steps
+            if step.unless is None or parameters.get(step.unless[0]) != step.unless[1]
+        )
 
-    def missing(self, found: Collection[str], prefix: str) -> list[str]:
-        """Return what is expected of a unit and not among its files, sorted."""
+    def expected(self, prefix: str, parameters: Mapping[str, str] | None = None) -> set[str]:
+        """Return the files of a complete unit, relative to its folder; some names hold ``*``.
+
+        Parameters
+        ----------
+        prefix : str
+            The unit's id.
+        parameters : mapping, optional
+            What the unit was made with; the defaults where left out.
+        """
+        have = {one.name: one.default for one in self.parameters} | dict(parameters or {})
+        made = (
+            pattern
+            for pattern in self.outputs
+            if pattern not in self.unless
+            or have[self.unless[pattern][0]] != self.unless[pattern][1]
+        )
+        return {pattern.format(prefix=prefix) for pattern in made}
+
+    def missing(
+        self, found: Collection[str], prefix: str, parameters: Mapping[str, str] | None = None
+    ) -> list[str]:
+        """Return what is `expected` of a unit and not among its files, sorted."""
         return sorted(
             pattern
-            for pattern in self.expected(prefix)
+            for pattern in self.expected(prefix, parameters)
             if not any(_matches(path, pattern) for path in found)
         )
 
+    def is_handed_on(self, path: str, prefix: str) -> bool:
+        """Tell whether a step's file is for the next step alone."""
+        return any(_matches(path, one.format(prefix=prefix)) for one in self.handed_on)
+
     def unexpected(self, found: Iterable[str], prefix: str) -> list[str]:
         """Return a unit's files that the lane does not declare, sorted."""
-        patterns = self.expected(prefix) | {one.format(prefix=prefix) for one in self.optional}
+        patterns = {one.format(prefix=prefix) for one in (*self.outputs, *self.optional)}
         return sorted(
             path for path in found if not any(_matches(path, pattern) for pattern in patterns)
         )

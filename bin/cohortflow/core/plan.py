@@ -59,7 +59,7 @@ class Context:
     parameters : dict
         Resolved parameters of the lane, but for those that name an input.
     code : dict
-        Fingerprint of each step's code.
+        Fingerprint of the code of each step that is not left out.
     started : str
         UTC time, ISO 8601.
     """
@@ -88,8 +88,9 @@ def context(
     lane: Lane, dataset: str, out: Path, run: str, given: dict[str, str], started: str
 ) -> Context:
     """Resolve the parameters and fingerprint the code of a lane."""
-    code = {step.name: fingerprint.code(f"{lane.name}-{step.name}") for step in lane.steps}
     parameters = lane.recorded(lane.resolve(given))
+    steps = [step.name for step in lane.running(parameters)]
+    code = {step: fingerprint.code(f"{lane.name}-{step}") for step in steps}
     return Context(lane, dataset, out, run, parameters, code, started)
 
 
@@ -182,7 +183,7 @@ def _settings(unit: Unit, shared: Context, wishes: Wishes) -> dict[str, dict[str
                 if name in everything
             },
         }
-        for step in shared.lane.steps
+        for step in shared.lane.running(shared.parameters)
     }
 
 
@@ -275,7 +276,7 @@ def header(shared: Context) -> dict[str, Any]:
         "generated_by": f"cohortflow {__version__}",
         "parameters": shared.parameters,
         "code": shared.code,
-        "steps": [step.name for step in shared.lane.steps],
+        "steps": [step.name for step in shared.lane.running(shared.parameters)],
         "started": shared.started,
     }
 

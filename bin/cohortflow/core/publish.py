@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -95,8 +95,8 @@ def publish(
         staging = layout.hidden(out, "work", f"{unit.id}.{secrets.token_hex(4)}")
         staging.mkdir(parents=True)
         try:
-            outputs = _stage(folders, staging)
-            _check(outputs, lane, unit)
+            outputs = _stage(folders, staging, lambda path: lane.is_handed_on(path, unit.id))
+            _check(outputs, lane, unit, planned["parameters"])
             value = _marker(planned, unit, outputs, timings)
             _flush(staging)
             save.write_text(staging / marker.NAME, value.model_dump_json(indent=2) + "\n")
@@ -151,8 +151,13 @@ def _refuse_nested(target: Path, unit: Unit) -> None:
             )
 
 
-def _stage(folders: Sequence[Path], staging: Path) -> list[marker.Output]:
-    """Copy the steps' files into one tree, hashing on the way; metrics are merged."""
+def _stage(
+    folders: Sequence[Path], staging: Path, left: Callable[[str], bool]
+) -> list[marker.Output]:
+    """Copy the steps' files into one tree, hashing on the way; metrics are merged.
+
+    What `left` tells to be for other steps alone stays behind.
+    """
     outputs: dict[str, marker.Output] = {}
     metrics: dict[str, Any] = {}
     for folder in folders:
@@ -160,6 +165,8 @@ def _stage(folders: Sequence[Path], staging: Path) -> list[marker.Output]:
             name = source.relative_to(folder).as_posix()
             if name == "metrics.json":
                 metrics.update(json.loads(source.read_text(encoding="utf-8")))
+                continue
+            if left(name):
                 continue
             if name in outputs:
                 raise Failure(Category.SOFTWARE, f"two steps wrote {name}")
@@ -185,9 +192,12 @@ def _copy(source: Path, target: Path, name: str) -> marker.Output:
     return marker.Output(path=name, bytes=size, sha256=digest.hexdigest())
 
 
-def _check(outputs: Sequence[marker.Output], lane: Lane, unit: Unit) -> None:
+def _check(
+    outputs: Sequence[marker.Output], lane: Lane, unit: Unit, parameters: Mapping[str, str]
+) -> None:
     found = {output.path for output in outputs}
-    missing, extra = lane.missing(found, unit.id), lane.unexpected(found, unit.id)
+    missing = lane.missing(found, unit.id, parameters)
+    extra = lane.unexpected(found, unit.id)
     if missing or extra:
         parts = [f"{', '.join(missing)} missing"] if missing else []
         parts += [f"{', '.join(extra)} not declared"] if extra else []

@@ -134,7 +134,8 @@ def _declared(out: Path, done: marker.Marker, name: str, at: str) -> Iterator[Fi
         yield Finding(name, at, f"is of lane {done.lane}, not of this dataset's", OVERWRITE)
     version = done.pipeline_version
     made = f" (made by version {version})" if version != __version__ else ""
-    for path in lane.missing({output.path for output in done.outputs}, done.unit):
+    listed = {output.path for output in done.outputs}
+    for path in lane.missing(listed, done.unit, done.parameters):
         yield Finding(name, at, f"does not list {path}, which the lane declares{made}", OVERWRITE)
 
 

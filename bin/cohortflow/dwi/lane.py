@@ -6,39 +6,90 @@ from cohortflow.core.lanes import Lane, Parameter, Step
 from cohortflow.dwi import discover, filters
 
 _MAPS = ("FA", "MD", "RD", "AD", "DEC")
+_SERIES = ("converted", "denoised", "unringed", "corrected", "unbiased")
+
+
+def _figure(step: str) -> str:
+    return f"figures/{{prefix}}_desc-{step}_dwi.png"
+
+
+def _map(name: str) -> tuple[str, str]:
+    stem = f"dwi/{{prefix}}_space-orig_{name}_dwimap"
+    return f"{stem}.nii.gz", f"{stem}.json"
+
+
+_MADE_BY = {
+    "denoise": (*_map("param-noise"), _figure("denoise")),
+    "unring": (_figure("unring"),),
+    "correct": (
+        "dwi/{prefix}_desc-motion_timeseries.tsv",
+        "dwi/{prefix}_desc-motion_timeseries.json",
+        _figure("correct"),
+    ),
+    "bias": (*_map("param-bias"), _figure("bias")),
+    "tensor": (
+        *(path for name in _MAPS for path in _map(f"model-DTI_param-{name}")),
+        _figure("tensor"),
+    ),
+}
+"""What each step that can be left out publishes; each has the parameter of its name."""
 
 LANE = Lane(
     name="dwi",
-    title="Diffusion MRI: converted series, brain mask and tensor maps",
+    title="Diffusion MRI: preprocessed series, brain mask, tensor maps and fibre orientations",
     steps=(
-        Step("convert", options=("series_uid",)),
-        Step("mask"),
-        Step("tensor", parameters=("gradient_check",)),
+        Step("convert", options=("series_uid", "reverse_series_uid")),
+        Step("denoise", parameters=("denoise",), unless=("denoise", "none")),
+        Step("unring", parameters=("unring",), unless=("unring", "none")),
+        Step("correct", parameters=("correct", "outliers"), unless=("correct", "none")),
+        Step("mask", parameters=("mask",)),
+        Step("bias", parameters=("bias",), unless=("bias", "none")),
+        Step("orient", parameters=("gradient_check",)),
+        Step("tensor", parameters=("tensor",), unless=("tensor", "none")),
+        Step("fod", parameters=("fod",), unless=("fod", "none")),
     ),
     parameters=(
+        Parameter("denoise", "mppca", ("mppca", "none"), "Denoise the series."),
+        Parameter("unring", "subvoxel", ("subvoxel", "none"), "Remove Gibbs ringing."),
+        Parameter(
+            "correct",
+            "eddy",
+            ("eddy", "motion", "none"),
+            "Correct head motion with eddy currents, head motion alone, or neither.",
+        ),
+        Parameter(
+            "outliers",
+            "replace",
+            ("replace", "keep"),
+            "What to do with slices that lost their signal.",
+        ),
+        Parameter("mask", "otsu", ("otsu", "whole"), "Find the brain, or take the whole image."),
+        Parameter("bias", "none", ("n4", "none"), "Take the coil's bias field out."),
         Parameter(
             "gradient_check",
-            "refuse",
-            ("refuse", "warn", "off"),
+            "correct",
+            ("correct", "refuse", "warn", "off"),
             "What to do when the b-vectors look flipped or swapped.",
         ),
+        Parameter("tensor", "wls", ("wls", "none"), "Fit the diffusion tensor."),
+        Parameter("fod", "auto", ("auto", "none"), "Estimate fibre orientations."),
     ),
     outputs=(
-        *(f"dwi/{{prefix}}_desc-converted_dwi.{end}" for end in ("nii.gz", "bval", "bvec", "json")),
+        *(f"dwi/{{prefix}}_desc-preproc_dwi.{end}" for end in ("nii.gz", "bval", "bvec", "json")),
         *(f"dwi/{{prefix}}_desc-brain_mask.{end}" for end in ("nii.gz", "json")),
-        *(
-            f"dwi/{{prefix}}_space-orig_model-DTI_param-{name}_dwimap.{end}"
-            for name in _MAPS
-            for end in ("nii.gz", "json")
-        ),
-        "figures/{prefix}_desc-mask_dwi.png",
-        "figures/{prefix}_desc-tensor_dwi.png",
+        _figure("mask"),
         "metrics.json",
+        *(path for made in _MADE_BY.values() for path in made),
+    ),
+    unless={path: (step, "none") for step, made in _MADE_BY.items() for path in made},
+    handed_on=(
+        *(f"dwi/{{prefix}}_desc-{name}_dwi.*" for name in _SERIES),
+        "dwi/{prefix}_desc-reverse_epi.*",
     ),
     discover=discover.of_selection,
     complete=discover.of_manifest,
     filters=filters.read_filters,
-    roles=("dwi", "bval", "bvec", "json", "dicom"),
+    roles=("dwi", "bval", "bvec", "json", "dicom", "reverse", "reverse_bval", "reverse_json"),
     aliases={"nifti": "dwi"},
-    bidsignore=("**/*_dwimap.*", "**/*_desc-converted_dwi.bval", "**/*_desc-converted_dwi.bvec"),
+    bidsignore=("**/*_dwimap.*", "**/*_desc-preproc_dwi.bval", "**/*_desc-preproc_dwi.bvec"),
 )

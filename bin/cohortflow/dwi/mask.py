@@ -27,6 +27,8 @@ _METHOD = (
     "erosion, largest component, dilation, filled holes"
 )
 
+_WHOLE = "every voxel with signal in the mean b=0 image"
+
 Mask = NDArray[np.bool_]
 
 
@@ -39,21 +41,30 @@ class Result:
     mask : ndarray of bool, shape (x, y, z)
     metrics : dict
         For ``metrics.json``.
+    method : str
+        How it was found.
     """
 
     mask: Mask
     metrics: dict[str, float | str | None]
+    method: str = _METHOD
 
 
-def compute(data: Series) -> Result:
+def compute(data: Series, *, whole: bool = False) -> Result:
     """Make the brain mask of a series and describe it.
+
+    Parameters
+    ----------
+    data : Series
+    whole : bool
+        Take every voxel in which a b=0 volume has signal, without a search for the brain.
 
     Raises
     ------
     Failure
         DATA_INVALID when the image is flat, no brain is found, or a volume has NaN in it.
     """
-    found = brain(data.b0, series.voxel_size(data.affine))
+    found = data.b0 > 0 if whole else brain(data.b0, series.voxel_size(data.affine))
     if not found.any():
         raise Failure(
             Category.DATA_INVALID,
@@ -73,7 +84,7 @@ def compute(data: Series) -> Result:
         "mask_warning": warning(volume),
         "snr_b0": _rounded(snr(data.data[..., data.gradients.b0], found)),
     }
-    return Result(found, metrics)
+    return Result(found, metrics, _WHOLE if whole else _METHOD)
 
 
 def brain(b0: NDArray[np.floating], voxel_mm: NDArray[np.floating]) -> Mask:
@@ -177,7 +188,7 @@ def write(folder: Path, data: Series, result: Result) -> None:
     series.save(folder / "dwi" / f"{name}.nii.gz", result.mask.astype(np.uint8), data)
     fields: dict[str, Any] = {
         "Type": "Brain",
-        "Description": f"Brain mask: {_METHOD}",
+        "Description": f"Brain mask: {result.method}",
         "MedianRadius": SMOOTHING_MM,
         "OpeningRadius": OPENING_MM,
         "Sources": [data.source],
