@@ -53,6 +53,7 @@ LANES: dict[str, tuple[Need, ...]] = {
         Need("dcm2niix", "program", "dcm2niix"),
         Need("DIPY", "package", "dipy"),
         Need("NiBabel", "package", "nibabel"),
+        Need("Numba", "package", "numba"),
         Need("NumPy", "package", "numpy"),
         Need("Pillow", "package", "PIL", distribution="pillow"),
         Need("pydicom", "package", "pydicom"),
