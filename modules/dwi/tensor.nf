@@ -21,6 +21,6 @@ process DWI_TENSOR {
     stub:
     """
     mkdir -p tensor/dwi
-    touch tensor/dwi/${settings.prefix}_space-orig_model-DTI_param-{FA,MD,RD,AD,DEC}_dwimap.nii.gz
+    touch tensor/dwi/${settings.prefix}_space-orig_model-DTI_param-{FA,MD,RD,AD,DEC,V1}_dwimap.nii.gz
     """
 }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
-from cohortflow.dwi import gradients, mask, orient, series, tensor
-from cohortflow.dwi.orient import ARRANGEMENTS, Arrangement
+from cohortflow.dwi import coherence, gradients, mask, orient, series, tensor
+from cohortflow.dwi.coherence import ARRANGEMENTS, Arrangement
 from dwi import scans
 
 WRONG = [arrangement for arrangement in ARRANGEMENTS if arrangement.name != "as given"]
@@ -26,9 +28,7 @@ def found_in(
     """Name what is found when the b-vectors are wrong in each of the ways."""
     return [
         result.name if result.certain else f"uncertain: {result.name}"
-        for result in (
-            tensor.orientation(data, turned(maps, arrangement), brain) for arrangement in ways
-        )
+        for result in (orient.check(data, turned(maps, arrangement), brain) for arrangement in ways)
     ]
 
 
@@ -63,7 +63,7 @@ def test_the_fit_with_wrong_vectors_is_the_turned_fit() -> None:
         cosine = np.abs((fitted.principal[sure] * expected).sum(axis=-1))
         assert cosine.min() > 0.999
         assert np.abs(fitted.fa - maps.fa).max() < 1e-4
-        assert tensor.orientation(data, fitted, scan.mask).name == arrangement.name
+        assert orient.check(data, fitted, scan.mask).name == arrangement.name
 
 
 @pytest.mark.shared_data
@@ -114,7 +114,7 @@ def test_nothing_is_certain_without_white_matter() -> None:
     principal[..., 0] = 1
     full = np.ones(shape, dtype=bool)
     for fa, where in ((0.1, full), (0.6, np.zeros(shape, dtype=bool))):
-        result = orient.check(principal, np.full(shape, fa), where, np.full(3, 2.0))
+        result = coherence.check(principal, np.full(shape, fa), where, np.full(3, 2.0))
         assert (result.certain, result.name, result.voxels) == (False, "as given", 0)
 
 
@@ -124,7 +124,7 @@ def test_nothing_is_certain_in_noise() -> None:
     for _ in range(20):
         principal = rng.normal(size=(*shape, 3))
         principal /= np.linalg.norm(principal, axis=-1, keepdims=True)
-        result = orient.check(
+        result = coherence.check(
             principal, rng.uniform(0.3, 0.6, shape), np.ones(shape, dtype=bool), np.full(3, 2.0)
         )
         assert not result.wrong
@@ -137,7 +137,9 @@ def test_scores_are_shares_and_anisotropic_voxels_do_not_mislead() -> None:
     inside = (x // 4 + z // 4) % 2 == 0  # bars along y
     principal = np.zeros((*shape, 3))
     principal[..., 1] = 1
-    result = orient.check(principal, np.where(inside, 0.7, 0.0), inside, np.array([2.0, 2.0, 5.0]))
+    result = coherence.check(
+        principal, np.where(inside, 0.7, 0.0), inside, np.array([2.0, 2.0, 5.0])
+    )
     assert result.score_given > 0.8
     assert 0 < result.score_given <= result.score_best <= 1
 
@@ -151,5 +153,77 @@ def test_is_fast() -> None:
     inner = np.zeros(shape, dtype=bool)
     inner[15:65, 15:65, 5:35] = True
     start = time.process_time()
-    orient.check(principal, fa, inner, np.full(3, 2.0))
+    coherence.check(principal, fa, inner, np.full(3, 2.0))
     assert time.process_time() - start < 3
+
+
+PREPROC = "dwi/sub-01_desc-preproc_dwi"
+
+
+@pytest.fixture(scope="module")
+def flipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Write a scan whose b-vectors are wrong, and its mask."""
+    folder = tmp_path_factory.mktemp("flipped")
+    scan = scans.phantom(21)
+    wrong = next(a for a in ARRANGEMENTS if a.name == "x and z swapped, y flipped")
+    dwi = scans.written(scan, folder / "dwi", scan.bvecs @ wrong.matrix.T)
+    inside = folder / "sub-01_desc-brain_mask.nii.gz"
+    nib.save(nib.Nifti1Image(scan.mask.astype(np.uint8), scan.affine), inside)
+    return dwi, inside
+
+
+def orientated(flipped: tuple[Path, Path], output: Path, *words: str) -> dict[str, object]:
+    """Run the tool; return its metrics."""
+    done = scans.tool("dwi-orient", flipped[0], "--mask", flipped[1], "--output", output, *words)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, object] = json.loads((output / "metrics.json").read_text())
+    return found | {"stderr": done.stderr}
+
+
+def test_wrong_vectors_are_corrected_and_it_is_said(
+    flipped: tuple[Path, Path], tmp_path: Path
+) -> None:
+    found = orientated(flipped, tmp_path / "one", "--unit", "sub-01")
+    assert found["gradient_orientation"] == "x and z swapped, y flipped"
+    assert found["gradient_corrected"] == "yes"
+    assert str(found["stderr"]).startswith("WARNING sub-01 the b-vectors of sub-01_desc-converted")
+    assert np.allclose(np.loadtxt(tmp_path / "one" / f"{PREPROC}.bvec").T, scans.phantom(21).bvecs)
+    fields = json.loads((tmp_path / "one" / f"{PREPROC}.json").read_text())
+    assert fields["Preprocessing"][-1]["BvecRowsWritten"] == "z, -y, x"
+    orientated(flipped, tmp_path / "two", "--threads", "2")
+    assert scans.tree(tmp_path / "one") == scans.tree(tmp_path / "two")
+    assert set(scans.tree(tmp_path / "one")) == {
+        *(f"{PREPROC}.{end}" for end in ("nii.gz", "bval", "bvec", "json")),
+        "figures/sub-01_desc-orient_dwi.png",
+        "metrics.json",
+    }
+
+
+def test_the_image_stays_as_it_was(flipped: tuple[Path, Path], tmp_path: Path) -> None:
+    orientated(flipped, tmp_path / "one")
+    before, after = nib.load(flipped[0]), nib.load(tmp_path / "one" / f"{PREPROC}.nii.gz")
+    assert np.array_equal(np.asarray(before.dataobj, np.float32), np.asarray(after.dataobj))
+    assert np.allclose(before.affine, after.affine)
+
+
+def test_wrong_vectors_are_refused_or_left_where_asked(
+    flipped: tuple[Path, Path], tmp_path: Path
+) -> None:
+    call = ("dwi-orient", flipped[0], "--mask", flipped[1], "--output", tmp_path / "orient")
+    refused = scans.tool(*call, "--unit", "sub-01", "--gradient-check", "refuse")
+    assert refused.returncode == 65
+    assert refused.stderr.startswith(
+        "ERROR DATA_INVALID sub-01 the b-vectors of sub-01_desc-converted_dwi.bvec look "
+        "x and z swapped, y flipped (fibre coherence"
+    )
+    assert "write its rows as z, -y, x, or use --gradient-check correct" in refused.stderr
+    assert not (tmp_path / "orient").exists(), "nothing is written"
+    given = np.loadtxt(flipped[0].with_name("sub-01_desc-converted_dwi.bvec"))
+    warned = orientated(flipped, tmp_path / "warned", "--gradient-check", "warn")
+    assert "WARNING" in str(warned["stderr"])
+    assert warned["gradient_orientation"] == "x and z swapped, y flipped"
+    assert warned["gradient_corrected"] == "no"
+    assert np.allclose(np.loadtxt(tmp_path / "warned" / f"{PREPROC}.bvec"), given)
+    ignored = orientated(flipped, tmp_path / "off", "--gradient-check", "off")
+    assert ignored["gradient_orientation"] is None
+    assert np.allclose(np.loadtxt(tmp_path / "off" / f"{PREPROC}.bvec"), given)

@@ -11,14 +11,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cohortflow.dwi import least_squares
+
 Array = NDArray[np.float64]
 
-PARAMETERS = 7
-_BLOCK = 1 << 15  # voxels whose normal equations are held at once: about 13 MB
-_UPPER = np.triu_indices(PARAMETERS)
-_FULL = np.zeros((PARAMETERS, PARAMETERS), dtype=np.intp)
-_FULL[_UPPER] = np.arange(len(_UPPER[0]))
-_FULL.T[_UPPER] = np.arange(len(_UPPER[0]))
+PARAMETERS = least_squares.PARAMETERS
+_LOWER = np.tril_indices(PARAMETERS)
 _TENSOR = np.array([[0, 3, 4], [3, 1, 5], [4, 5, 2]])
 
 
@@ -61,35 +59,46 @@ def fit(signal: NDArray[np.floating], matrix: Array, *, weighted: bool = True) -
         Tensor elements in um2/ms and ln S0; NaN where too few measurements are positive.
     """
     result = np.empty((len(signal), PARAMETERS))
-    for start in range(0, len(signal), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        result[part] = _fit_block(signal[part].astype(np.float64), matrix, weighted)
+    rows = np.ascontiguousarray(signal)
+    least_squares.fit_rows(rows, *_tables(matrix), weighted, result)
     return result
 
 
-def _fit_block(signal: Array, matrix: Array, weighted: bool) -> Array:
-    positive = signal > 0
-    log = np.log(np.where(positive, signal, 1.0))
-    solved = _solve(log, positive.astype(np.float64), matrix)
-    if weighted:
-        predicted = solved @ matrix.T
-        predicted -= predicted.max(axis=1, keepdims=True)
-        solved = _solve(log, np.where(positive, np.exp(2 * predicted), 0.0), matrix)
-    return solved
+def level(
+    plane: NDArray[np.float32], xs: NDArray[np.intp], ys: NDArray[np.intp], matrix: Array
+) -> Array:
+    """Fit some voxels of a slice and return what maps show of them.
+
+    Parameters
+    ----------
+    plane : ndarray of float32, shape (x, y, n)
+    xs, ys : ndarray of int, shape (voxels,)
+        Which voxels.
+    matrix : ndarray, shape (n, 7)
+        From `design`.
+
+    Returns
+    -------
+    ndarray of float64, shape (voxels, 9)
+        See `least_squares.fit_level`.
+    """
+    maps = np.empty((len(xs), 9))
+    least_squares.fit_level(plane, xs, ys, *_tables(matrix), maps)
+    return maps
 
 
-def _solve(log: Array, weights: Array, matrix: Array) -> Array:
-    """Solve ``(X'WX) beta = X'W ln S`` for every row of weights; NaN where it is singular."""
-    products = matrix[:, _UPPER[0]] * matrix[:, _UPPER[1]]
-    normal = (weights @ products)[:, _FULL]
-    right = (weights * log) @ matrix
-    short = np.flatnonzero(~(weights > 0).all(axis=1))
-    kept = weights[short, :, None] > 0
-    bad = short[np.linalg.matrix_rank(np.where(kept, matrix, 0)) < PARAMETERS]
-    normal[bad] = np.eye(PARAMETERS)
-    solved = np.asarray(np.linalg.solve(normal, right[..., None])[..., 0], dtype=np.float64)
-    solved[bad] = np.nan
-    return solved
+def _tables(matrix: Array) -> tuple[Array, Array, Array]:
+    """Return the design matrix, the products of its columns, and its pseudo-inverse transposed."""
+    products = matrix[:, _LOWER[0]] * matrix[:, _LOWER[1]]
+    inverse = np.array(np.linalg.pinv(matrix).T, dtype=np.float64, order="C")
+    return np.ascontiguousarray(matrix), np.ascontiguousarray(products), inverse
+
+
+def eigen(parameters: Array) -> tuple[Array, Array]:
+    """Return eigenvalues (voxels, 3), ascending, and unit vectors (voxels, 3) of the largest."""
+    values, principal = np.empty((2, len(parameters), 3))
+    least_squares.eigen(parameters, values, principal)
+    return values, principal
 
 
 def tensors(parameters: Array) -> Array:
@@ -105,10 +114,6 @@ def residual(signal: NDArray[np.floating], matrix: Array, parameters: Array) -> 
     ndarray of float64, shape (voxels,)
     """
     result = np.empty(len(signal))
-    for start in range(0, len(signal), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        predicted = np.exp(np.clip(parameters[part] @ matrix.T, -60, 60))
-        base = np.exp(np.clip(parameters[part, 6], -60, 60))
-        error = signal[part] - predicted
-        result[part] = np.sqrt((error * error).mean(axis=1)) / base
+    rows = np.ascontiguousarray(signal)
+    least_squares.misfits(rows, np.ascontiguousarray(matrix), parameters, result)
     return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cohortflow.core.lanes import Lane, Parameter, Step
 from cohortflow.dwi import discover, filters
 
-_MAPS = ("FA", "MD", "RD", "AD", "DEC")
+_MAPS = ("FA", "MD", "RD", "AD", "DEC", "V1")
 _SERIES = ("converted", "denoised", "unringed", "corrected", "unbiased")
 
 
@@ -78,6 +78,7 @@ LANE = Lane(
         *(f"dwi/{{prefix}}_desc-preproc_dwi.{end}" for end in ("nii.gz", "bval", "bvec", "json")),
         *(f"dwi/{{prefix}}_desc-brain_mask.{end}" for end in ("nii.gz", "json")),
         _figure("mask"),
+        _figure("orient"),
         "metrics.json",
         *(path for made in _MADE_BY.values() for path in made),
     ),

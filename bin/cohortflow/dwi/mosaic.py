@@ -23,9 +23,9 @@ _GAP = 4
 _TITLE = 58
 _LABEL = 26
 _BAR = 12
-_BACK = (16, 18, 22)
-_TEXT = (236, 238, 242)
-_SOFT = (158, 166, 178)
+BACK = (16, 18, 22)
+TEXT = (236, 238, 242)
+SOFT = (158, 166, 178)
 _LINE = (255, 176, 0)
 
 Picture = NDArray[np.uint8]
@@ -89,18 +89,18 @@ def draw(
     PIL.Image.Image
         `WIDTH` pixels wide.
     """
-    upright, sizes = _upright(mask, affine)
-    box = _box(upright, sizes)
-    levels = _levels(upright, columns * lines)
+    turned, sizes = upright(mask, affine)
+    box = _box(turned, sizes)
+    levels = _levels(turned, columns * lines)
     cell = (WIDTH - 2 * _MARGIN - (columns - 1) * _GAP) // columns
     tall = round(cell * (box[1].stop - box[1].start) * sizes[1])
     tall = round(tall / ((box[0].stop - box[0].start) * sizes[0]))
     block = _LABEL + lines * (tall + _GAP) + _GAP
-    canvas = Image.new("RGB", (WIDTH, _TITLE + len(rows) * block + _MARGIN // 2), _BACK)
+    canvas = Image.new("RGB", (WIDTH, _TITLE + len(rows) * block + _MARGIN // 2), BACK)
     pen = ImageDraw.Draw(canvas)
-    pen.text((_MARGIN, 10), title, font=_font(20), fill=_TEXT)
-    pen.text((_MARGIN, 36), subtitle, font=_font(13), fill=_SOFT)
-    pen.text((WIDTH - _MARGIN, 36), SIDE, font=_font(13), fill=_SOFT, anchor="ra")
+    pen.text((_MARGIN, 10), title, font=font(20), fill=TEXT)
+    pen.text((_MARGIN, 36), subtitle, font=font(13), fill=SOFT)
+    pen.text((WIDTH - _MARGIN, 36), SIDE, font=font(13), fill=SOFT, anchor="ra")
     for number, row in enumerate(rows):
         top = _TITLE + number * block
         _heading(pen, canvas, row, top)
@@ -120,10 +120,22 @@ def save(path: Path, picture: Image.Image) -> None:
     OSError
         When the file cannot be written.
     """
-    picture.save(path, format="PNG", compress_level=9)
+    picture.save(path, format="PNG", compress_level=6)
 
 
-def _upright(
+def upright_axes(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the unit world vectors of the axes of an `upright` volume, as rows, shape (3, 3)."""
+    import nibabel as nib
+
+    found = nib.orientations.io_orientation(affine)
+    wanted = nib.orientations.axcodes2ornt(("L", "P", "S"))
+    change = nib.orientations.ornt_transform(found, wanted)
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    order = np.argsort(change[:, 0])
+    return np.asarray((axes[:, order] * change[order, 1]).T)
+
+
+def upright(
     volume: NDArray[Any], affine: NDArray[np.float64]
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Turn a volume so that its axes point left, posterior, inferior to superior at best.
@@ -168,13 +180,13 @@ def _slice(
     size: tuple[int, int],
 ) -> Image.Image:
     """Draw one slice at its size."""
-    plane = _upright(row.volume, affine)[0][box[0], box[1], level]
+    plane = upright(row.volume, affine)[0][box[0], box[1], level]
     colours = plane if plane.ndim == 3 else _colour(plane, row)
     picture = Image.fromarray(np.ascontiguousarray(colours.swapaxes(0, 1)))
     picture = picture.resize(size, Image.Resampling.BICUBIC)
     if row.outline is None:
         return picture
-    flat = _upright(row.outline, affine)[0][box[0], box[1], level]
+    flat = upright(row.outline, affine)[0][box[0], box[1], level]
     small = Image.fromarray(np.ascontiguousarray(flat.T).astype(np.uint8) * 255)
     inside = np.asarray(small.resize(size, Image.Resampling.BILINEAR)) > 127
     rim = inside & ~ndimage.binary_erosion(inside, iterations=2, border_value=1)
@@ -197,26 +209,26 @@ def _colour(values: NDArray[Any], row: Row) -> Picture:
 
 def _heading(pen: ImageDraw.ImageDraw, canvas: Image.Image, row: Row, top: int) -> None:
     """Write a map's label, and its colour bar at the right."""
-    pen.text((_MARGIN, top + 4), row.label, font=_font(15), fill=_TEXT)
+    pen.text((_MARGIN, top + 4), row.label, font=font(15), fill=TEXT)
     if len(row.ends) != 2:
         return
     length, right = 160, WIDTH - _MARGIN
-    font = _font(13)
-    pen.text((right, top + 6), row.ends[1], font=font, fill=_SOFT, anchor="ra")
-    right -= round(pen.textlength(row.ends[1], font=font)) + 8
+    small = font(13)
+    pen.text((right, top + 6), row.ends[1], font=small, fill=SOFT, anchor="ra")
+    right -= round(pen.textlength(row.ends[1], font=small)) + 8
     ramp = np.tile(np.linspace(0, row.top, length), (_BAR, 1))
     canvas.paste(Image.fromarray(_colour(ramp, row)), (right - length, top + 7))
-    pen.rectangle((right - length - 1, top + 6, right, top + 7 + _BAR), outline=_SOFT)
-    pen.text((right - length - 8, top + 6), row.ends[0], font=font, fill=_SOFT, anchor="ra")
+    pen.rectangle((right - length - 1, top + 6, right, top + 7 + _BAR), outline=SOFT)
+    pen.text((right - length - 8, top + 6), row.ends[0], font=small, fill=SOFT, anchor="ra")
 
 
 def _sides(pen: ImageDraw.ImageDraw, x: int, y: int, cell: int, tall: int) -> None:
     """Write R and L into a slice's upper corners."""
-    font = _font(13)
+    small = font(13)
     for text, place, anchor in (("R", x + 4, "la"), ("L", x + cell - 4, "ra")):
-        pen.text((place, y + 3), text, font=font, fill=_TEXT, anchor=anchor)
+        pen.text((place, y + 3), text, font=small, fill=TEXT, anchor=anchor)
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Return Pillow's own font, the same on every machine."""
     return ImageFont.load_default(size)

@@ -1,8 +1,9 @@
-"""Diffusion tensor maps of a series: FA, MD, RD, AD and colour FA, with checks."""
+"""Diffusion tensor maps of a series: FA, MD, RD, AD, colour FA and V1, with checks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cohortflow.core import save
+from cohortflow.core import threads as pool
 from cohortflow.core.outcome import Category, Failure
-from cohortflow.dwi import fit, gradients, image, mosaic, orient, series
-from cohortflow.dwi.orient import Orientation
+from cohortflow.dwi import fit, gradients, image, mosaic, series
 from cohortflow.dwi.series import Series
 
 FA_WHITE_MATTER = 0.3
 """White matter in the metrics: FA above this inside the mask eroded by one voxel."""
+
+_AXES, _ENCODING = {"EncodingAxis": 3, "Reference": "xyz"}, {"DEC": "dec", "V1": "unit3vector"}
 
 Array = NDArray[np.float64]
 Map = NDArray[np.float32]
@@ -68,8 +71,7 @@ def read_mask(path: Path, data: Series) -> NDArray[np.bool_]:
     mask = np.asarray(values > 0)
     if not mask.any():
         raise _invalid(f"{path}: the mask is empty")
-    bad = int((~np.isfinite(data.data[mask])).any(axis=-1).sum())
-    if bad:
+    if bad := int((~np.isfinite(data.data[mask])).any(axis=-1).sum()):
         raise Failure(
             Category.DATA_INVALID,
             f"{data.path}: {bad} voxels of the brain are not finite numbers",
@@ -80,13 +82,15 @@ def read_mask(path: Path, data: Series) -> NDArray[np.bool_]:
     return mask
 
 
-def compute(data: Series, mask: NDArray[np.bool_]) -> Maps:
+def compute(data: Series, mask: NDArray[np.bool_], threads: int = 1) -> Maps:
     """Fit the tensor in every voxel of a mask, slice after slice.
 
     Parameters
     ----------
     data : Series
     mask : ndarray of bool, shape (x, y, z)
+    threads : int
+        The result is the same for any number.
 
     Raises
     ------
@@ -96,27 +100,24 @@ def compute(data: Series, mask: NDArray[np.bool_]) -> Maps:
     """
     gradients.check_tensor(data.gradients, data.path.name)
     matrix = fit.design(data.gradients.bvals, _unit(data.gradients.bvecs))
-    grid = mask.shape
-    fa, md, ad, rd, misfit = (np.zeros(grid, np.float32) for _ in range(5))
-    principal = np.zeros((*grid, 3), np.float32)
-    unphysical = np.zeros(grid, dtype=bool)
-    for level in np.flatnonzero(mask.any(axis=(0, 1))):
-        inside = mask[:, :, level]
-        where = (*np.nonzero(inside), np.full(int(inside.sum()), level))
-        signal = data.data[where]
-        parameters = fit.fit(signal, matrix)
-        failed = np.asarray(~np.isfinite(parameters).all(axis=1))
-        parameters[failed] = 0
-        values, vectors = np.linalg.eigh(fit.tensors(parameters))
-        unphysical[where] = np.logical_or(failed, values[:, 0] < 0)
-        values = np.clip(values, 0, None)
-        fa[where] = anisotropy(values)
-        md[where] = values.mean(axis=1) / 1000
-        ad[where] = values[:, 2] / 1000
-        rd[where] = values[:, :2].mean(axis=1) / 1000
-        principal[where] = np.where(failed[:, np.newaxis], 0, vectors[:, :, 2])
-        misfit[where] = np.where(failed, 0, fit.residual(signal, matrix, parameters))
-    return Maps(fa, md, ad, rd, principal, misfit, unphysical)
+    fa, md, ad, rd, misfit = (np.zeros(mask.shape, np.float32) for _ in range(5))
+    principal = np.zeros((*mask.shape, 3), np.float32)
+    maps = Maps(fa, md, ad, rd, principal, misfit, np.zeros_like(mask))
+    levels = np.flatnonzero(mask.any(axis=(0, 1))).tolist()
+    pool.each(partial(_level, data.data, mask, matrix, maps), levels, threads)
+    return maps
+
+
+def _level(data: Map, mask: NDArray[np.bool_], matrix: Array, maps: Maps, level: int) -> None:
+    """Fit the voxels of a slice."""
+    xs, ys = np.nonzero(mask[:, :, level])
+    found = fit.level(data[:, :, level], xs, ys, matrix)
+    maps.fa[xs, ys, level] = found[:, 0]
+    for target, column in ((maps.md, 1), (maps.ad, 2), (maps.rd, 3)):
+        target[xs, ys, level] = found[:, column] / 1000
+    maps.residual[xs, ys, level] = found[:, 4]
+    maps.principal[xs, ys, level] = found[:, 5:8]
+    maps.unphysical[xs, ys, level] = found[:, 8] > 0
 
 
 def anisotropy(values: Array) -> Array:
@@ -148,34 +149,7 @@ def colours(maps: Maps, affine: Array) -> NDArray[np.uint8]:
     return np.asarray(np.rint(np.clip(shown, 0, 1) * 255), dtype=np.uint8)
 
 
-def orientation(data: Series, maps: Maps, mask: NDArray[np.bool_]) -> Orientation:
-    """Check the b-vectors against the image, in the mask without its rim."""
-    inner = ndimage.binary_erosion(mask, iterations=2, border_value=1) & ~maps.unphysical
-    steps = series.voxel_size(data.affine) * fsl_signs(data.affine)
-    return orient.check(maps.principal, maps.fa, inner, steps)
-
-
-def refuse(data: Series, found: Orientation) -> None:
-    """Raise when the b-vectors are certainly wrong.
-
-    Raises
-    ------
-    Failure
-        DATA_INVALID, naming what is flipped or swapped.
-    """
-    if found.wrong:
-        name = data.path.name.replace(".nii.gz", ".bvec").replace(".nii", ".bvec")
-        raise Failure(
-            Category.DATA_INVALID,
-            f"the b-vectors of {name} look {found.name} (fibre coherence "
-            f"{found.score_given:.2f} as given, {found.score_best:.2f} corrected)",
-            f"write its rows as {found.rows}, or use --gradient-check warn to go on",
-        )
-
-
-def metrics(
-    data: Series, maps: Maps, mask: NDArray[np.bool_], found: Orientation | None
-) -> dict[str, float | str | None]:
+def metrics(data: Series, maps: Maps, mask: NDArray[np.bool_]) -> dict[str, float | None]:
     """Return the numbers for ``metrics.json``; None for what is not known."""
     inner = ndimage.binary_erosion(mask, border_value=1) & ~maps.unphysical
     white = inner & (maps.fa > FA_WHITE_MATTER)
@@ -187,11 +161,6 @@ def metrics(
         "white_matter_ml": round(volume, 1),
         "tensor_rms": _number(np.median(maps.residual[mask])),
         "unphysical_fraction": _number(maps.unphysical[mask].mean()),
-        "gradient_orientation": found.name if found else None,
-        "gradient_orientation_certain": ("yes" if found.certain else "no") if found else None,
-        "gradient_coherence": _number(found.score_given) if found else None,
-        "gradient_coherence_best": _number(found.score_best) if found else None,
-        "gradient_z": _number(found.z) if found else None,
     }
 
 
@@ -208,14 +177,7 @@ def _invalid(message: str) -> Failure:
     return Failure(Category.DATA_INVALID, message, "use the mask that dwi-mask made of this series")
 
 
-def write(
-    folder: Path,
-    data: Series,
-    maps: Maps,
-    mask: NDArray[np.bool_],
-    mask_path: Path,
-    found: Orientation | None,
-) -> None:
+def write(folder: Path, data: Series, maps: Maps, mask: NDArray[np.bool_], mask_path: Path) -> None:
     """Write maps, sidecars, picture and metrics into a step's folder.
 
     Raises
@@ -226,6 +188,7 @@ def write(
     (folder / "dwi").mkdir()
     (folder / "figures").mkdir()
     colour = colours(maps, data.affine)
+    world = to_world(maps.principal, data.affine).astype(np.float32)
     sources = [data.source, series.uri(data.prefix, f"dwi/{mask_path.name}")]
     for name, array, units, text in (
         ("FA", maps.fa, "arbitrary", "Fractional anisotropy"),
@@ -234,19 +197,22 @@ def write(
         ("AD", maps.ad, "mm^2/s", "Axial diffusivity"),
         ("DEC", colour, "arbitrary", "Colour FA: the volumes are red, green, blue of 0 to 255 for "
          "the principal direction's right, anterior, superior component times FA"),
+        ("V1", world, "arbitrary", "Unit vector of the largest diffusivity in world axes (right, "
+         "anterior, superior); its sign means nothing"),
     ):  # fmt: skip
         stem = folder / "dwi" / f"{data.prefix}_space-orig_model-DTI_param-{name}_dwimap"
         series.save(stem.with_suffix(".nii.gz"), array, data)
-        save.write_json(stem.with_suffix(".json"), _sidecar(text, units, sources, found))
-    numbers = metrics(data, maps, mask, found)
+        fields = _sidecar(text, units, sources)
+        if name in _ENCODING:
+            fields["OrientationEncoding"] = {**_AXES, "Type": _ENCODING[name]}
+        save.write_json(stem.with_suffix(".json"), fields)
+    numbers = metrics(data, maps, mask)
     picture = draw(data, maps, colour, mask, numbers)
     mosaic.save(folder / "figures" / f"{data.prefix}_desc-tensor_dwi.png", picture)
     save.write_json(folder / "metrics.json", numbers)
 
 
-def _sidecar(
-    text: str, units: str, sources: list[str], found: Orientation | None
-) -> dict[str, Any]:
+def _sidecar(text: str, units: str, sources: list[str]) -> dict[str, Any]:
     return series.sidecar(
         Description=text,
         Units=units,
@@ -257,7 +223,6 @@ def _sidecar(
                 "ordinary least squares fit"
             },
         },
-        GradientOrientation=found.name if found else "not checked",
         Sources=sources,
     )
 
@@ -267,20 +232,16 @@ def draw(
     maps: Maps,
     colour: NDArray[np.uint8],
     mask: NDArray[np.bool_],
-    numbers: dict[str, float | str | None],
+    numbers: dict[str, float | None],
 ) -> Any:  # noqa: ANN401 - a PIL image
     """Draw FA, colour FA and MD."""
     fa, md = numbers["fa_mean_white_matter"], numbers["md_mean_white_matter"]
-    told = numbers["gradient_orientation"]
-    parts = (
-        [f"white matter: FA {float(fa):.3f}, MD {1000 * float(md):.3f}e-3 mm2/s"]
-        if fa and md
-        else []
-    )
-    parts += [f"b-vectors: {told}"] if told else ["b-vectors: not checked"]
+    said = "no white matter"
+    if fa is not None and md is not None:
+        said = f"white matter: FA {fa:.3f}, MD {1000 * md:.3f}e-3 mm2/s"
     return mosaic.draw(
         f"{data.prefix}: tensor maps",
-        " · ".join(parts),
+        said,
         [
             mosaic.Row("FA", maps.fa, 1.0, ("0", "1")),
             mosaic.Row("colour FA: red left-right, green front-back, blue up-down", colour),
