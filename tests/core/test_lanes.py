@@ -127,6 +127,23 @@ def test_another_file_is_not_declared(path: str) -> None:
     assert PATTERNED.unexpected(GOOD | {path}, "a") == [path]
 
 
+def test_a_file_of_a_step_that_is_left_out_is_not_wanted_and_not_wrong() -> None:
+    lane = replace(PATTERNED, unless={"{prefix}.json": ("level", "low")})
+    assert lane.missing(GOOD - {"a.json"}, "a", {"level": "low"}) == []
+    assert lane.missing(GOOD - {"a.json"}, "a", {"level": "high"}) == ["a.json"]
+    assert lane.unexpected(GOOD, "a") == []
+
+
+def test_a_step_that_a_parameter_leaves_out_is_in_no_plan(out: Path) -> None:
+    steps = (Step("one", parameters=("word",)), Step("two", parameters=("level",),
+             unless=("level", "low")))  # fmt: skip
+    for level, expected in (("low", ["one"]), ("high", ["one", "two"])):
+        lane = replace(LANE, steps=steps)
+        shared = engine_factory.context(out, lane=lane, parameters={"word": "x", "level": level})
+        decided = plan.decide(engine_factory.unit(), shared, plan.Wishes())
+        assert list(decided.steps) == plan.header(shared)["steps"] == expected
+
+
 def test_a_pattern_wants_one_file_at_least() -> None:
     assert PATTERNED.missing({"a.json", "data/test-0.txt"}, "a") == ["data/train-*-of-*.txt"]
 

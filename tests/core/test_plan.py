@@ -340,8 +340,9 @@ def test_the_tool_plans_and_writes_nothing_else(
     done = core_plan(root, environment, path, "--outdir", target, *more)
     assert json.loads(done.stdout) == {"run": 1, "invalid": 1}
     head, first, _ = plan.read(written)
-    assert (head["run"], head["parameters"]) == ("r1", {"gradient_check": "warn"})
-    assert set(first["steps"]) == {"convert", "mask", "tensor"}
+    assert (head["run"], head["parameters"]["gradient_check"]) == ("r1", "warn")
+    steps = ["convert", "denoise", "unring", "correct", "mask", "orient", "tensor", "fod"]
+    assert list(first["steps"]) == head["steps"] == steps, "bias is left out by default"
     assert not target.exists()
 
 

@@ -67,6 +67,17 @@ def test_a_lane_may_declare_files_by_pattern_and_files_that_may_be_there(
         assert set(extra) < {output.path for output in found.outputs}
 
 
+def test_what_a_step_hands_on_is_not_published(out: Path, tmp_path: Path) -> None:
+    lane = replace(LANE, handed_on=("dwi/{prefix}_desc-half_dwi.*",))
+    folders = step_folders(tmp_path / "steps", "sub-01")
+    for folder in folders:  # also where two steps have one name for it
+        (folder / "dwi").mkdir(exist_ok=True)
+        (folder / "dwi" / "sub-01_desc-half_dwi.nii").write_text("x")
+    folder = publish.publish(out, lane, planned(unit(), out), folders, {})
+    assert not list(folder.rglob("*half*"))
+    assert isinstance(marker.read(folder), marker.Marker)
+
+
 def staged(out: Path) -> list[str]:
     return [p.name for p in (out / ".cohortflow/work").iterdir()]
 

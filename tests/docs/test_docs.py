@@ -165,7 +165,7 @@ def test_the_table_of_outcomes_is_current() -> None:
 def test_the_lane_page_names_every_output_and_parameter() -> None:
     text = (DOCS / "dwi.md").read_text(encoding="utf-8")
     lane = lanes.get("dwi")
-    for output in lane.expected("PREFIX"):
+    for output in (one.format(prefix="PREFIX") for one in (*lane.outputs, *lane.optional)):
         stem = re.sub(r"\.(nii\.gz|json|bval|bvec|png)$", "", output)
         assert stem in text, output
     for parameter in lane.parameters:
@@ -176,22 +176,20 @@ def test_the_lane_page_names_every_output_and_parameter() -> None:
 def test_the_lane_page_defines_every_metric_that_the_steps_write(tmp_path: Path) -> None:
     scan = make_phantom(5, voxel_size=6, directions=6)
     truth.write_scan(truth.Place(tmp_path, "sub-01"), scan)
-    convert, mask, tensor = (str(tmp_path / name) for name in ("convert", "mask", "tensor"))
-    series = f"{convert}/dwi/sub-01_desc-converted_dwi.nii.gz"
-    brain = f"{mask}/dwi/sub-01_desc-brain_mask.nii.gz"
-    image = str(next(tmp_path.rglob("sub-01_dwi.nii.gz")))
-    for name, given in (
-        ("dwi-convert", [image, "--output", convert]),
-        ("dwi-mask", [series, "--output", mask]),
-        ("dwi-tensor", [series, "--mask", brain, "--output", tensor, "--gradient-check", "warn"]),
-    ):
-        result = CliRunner().invoke(module(TOOLS[name]).main, given)
+    series = str(next(tmp_path.rglob("sub-01_dwi.nii.gz")))
+    brain = ["--mask", str(tmp_path / "mask" / "dwi" / "sub-01_desc-brain_mask.nii.gz")]
+    chain: dict[str, list[str]] = {
+        "convert": [], "denoise": [], "unring": [], "correct": [], "mask": [], "bias": brain,
+        "orient": [*brain, "--gradient-check", "warn"], "tensor": brain, "fod": brain,
+    }  # fmt: skip
+    written = set[str]()
+    for step, more in chain.items():
+        folder = tmp_path / step
+        given = [series, "--output", str(folder), *more]
+        result = CliRunner().invoke(module(TOOLS[f"dwi-{step}"]).main, given)
         assert result.exit_code == 0, result.output
-    written = {
-        name
-        for folder in (convert, mask, tensor)
-        for name in json.loads(Path(folder, "metrics.json").read_text(encoding="utf-8"))
-    }
+        written |= set(json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
+        series = next((str(path) for path in folder.glob("dwi/*_dwi.nii*")), series)
     rows = re.findall(r"^\| (`.*?) \|", (DOCS / "dwi.md").read_text(encoding="utf-8"), re.MULTILINE)
     defined = {name for row in rows for name in SPAN.findall(row)}
     assert written

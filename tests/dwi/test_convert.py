@@ -61,7 +61,7 @@ def test_an_image_is_copied_exactly(tmp_path: Path) -> None:
         "volumes": 7, "b0_volumes": 1, "b_values": "0;1000", "directions": 6,
         "voxel_size_x": 2.0, "voxel_size_y": 2.0, "voxel_size_z": 2.5, "shape": "6x5x4x7",
         "source_kind": "nifti", "source_files": 1, "series_uid": None,
-        "series_description": None, "warnings": 0,
+        "series_description": None, "warnings": 0, "phase_encoding": None, "reverse_volumes": 0,
     }  # fmt: skip
     assert fields(out)["Sources"] == ["bids:raw:sub-01/dwi/sub-01_dwi.nii.gz"]
     assert fields(out)["SkullStripped"] is False

@@ -168,16 +168,16 @@ def test_an_image_beside_dicom_is_ambiguous(tmp_path: Path) -> None:
 
 def test_several_series_are_ambiguous_until_a_uid_decides(tmp_path: Path) -> None:
     folder = tmp_path / "sub-01" / "dwi" / "dicom"
-    small.dicom(folder, 1, description="DTI AP")
-    small.dicom(folder, 2, description="DTI PA")
+    small.dicom(folder, 1, description="DTI SAG")
+    small.dicom(folder, 2, description="DTI COR")
     unit = units(tmp_path)["sub-01"]
     excluded = reason(tmp_path)
     assert [choice["series_uid"] for choice in excluded.choices] == [
         small.UID.format(1),
         small.UID.format(2),
     ]
-    assert "1 DTI AP" in excluded.message
-    assert "2 DTI PA" in excluded.message
+    assert "1 DTI SAG" in excluded.message
+    assert "2 DTI COR" in excluded.message
     edited = unit.model_copy(update={"options": {"series_uid": small.UID.format(2)}})
     complete = discover.complete(edited, tmp_path)
     assert complete.excluded is None

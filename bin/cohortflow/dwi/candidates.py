@@ -30,12 +30,18 @@ class Candidate:
     options : dict
     failure : Failure or None
         Why it cannot be used.
+    image : str or None
+        Path of a NIfTI image.
+    note : str
+        What a user should know of it, though it can be used.
     """
 
     choice: dict[str, str]
     inputs: list[Input] = field(default_factory=list)
     options: dict[str, str] = field(default_factory=dict)
     failure: Failure | None = None
+    image: str | None = None
+    note: str = ""
 
 
 def of_folder(
@@ -71,6 +77,9 @@ def of_folder(
 def dicom_candidates(folder: str, query: Mapping[str, Any]) -> list[Candidate]:
     """List the diffusion series among the DICOM files below a folder.
 
+    Two whose descriptions are equal but for opposite directions, such as AP and PA, are one
+    candidate: a series, and the one that gives it b=0 volumes of reversed phase encoding.
+
     Raises
     ------
     Failure
@@ -89,15 +98,50 @@ def dicom_candidates(folder: str, query: Mapping[str, Any]) -> list[Candidate]:
             "add the diffusion series",
         )
         return [Candidate(every[0].choice(), failure=failure)]
-    return [_series(series) for series in wanted if filters.matches_series(series, query)]
+    matching = [series for series in every if filters.matches_series(series, query)]
+    chosen = [series for series in wanted if series in matching]
+    main, reverses, note = dicom_series.reversed_of(chosen, matching)
+    if main and reverses:
+        return [series_candidate(main, reverse, note) for reverse in reverses]
+    return [series_candidate(series) for series in chosen]
 
 
-def _series(series: dicom_series.Series) -> Candidate:
-    common = os.path.commonpath([os.path.dirname(path) for path in series.files])  # noqa: PTH120
+def named_series(folder: str, uid: str | None, reverse_uid: str) -> list[Candidate]:
+    """Return the candidate of two DICOM series that someone named.
+
+    Parameters
+    ----------
+    folder : str
+    uid : str or None
+        The series; when None, the only other diffusion series of the folder.
+    reverse_uid : str
+        The one of reversed phase encoding.
+
+    Raises
+    ------
+    Failure
+        DATA_INVALID when a series is not there; as `files.below` and `dicom_series.list_series`.
+    """
+    paths = [path for path in files.below(folder) if not path.lower().endswith(_NOT_DICOM)]
+    every = dicom_series.list_series(paths)
+    reverse = dicom_series.named(every, reverse_uid, folder)
+    if uid is None:
+        others = [series for series in dicom_series.candidates(every) if series is not reverse]
+        return [series_candidate(series, reverse) for series in others]
+    return [series_candidate(dicom_series.named(every, uid, folder), reverse)]
+
+
+def series_candidate(
+    series: dicom_series.Series, reverse: dicom_series.Series | None = None, note: str = ""
+) -> Candidate:
+    """Make the candidate of a DICOM series, optionally with one of reversed phase encoding."""
+    paths = [*series.files, *(reverse.files if reverse else ())]
+    common = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120
+    options = {"series_uid": series.uid}
+    if reverse:
+        options["reverse_series_uid"] = reverse.uid
     return Candidate(
-        series.choice(),
-        [files.many("dicom", common, series.files)],
-        {"series_uid": series.uid},
+        {**series.choice(), **options}, [files.many("dicom", common, paths)], options, note=note
     )
 
 
@@ -126,9 +170,10 @@ def _image(
                 f"{path}: its name is not of this subject and session",
                 "rename it, or move it to the folder of its subject and session",
             )
-        return Candidate(choice, image_inputs(path, levels(folder, names, root)))
+        inputs = image_inputs(path, levels(folder, names, root))
+        return Candidate(choice, inputs, image=path)
     except Failure as failure:
-        return Candidate(choice, failure=failure)
+        return Candidate(choice, failure=failure, image=path)
 
 
 def levels(folder: str, names: Collection[str], root: str) -> Iterator[tuple[str, Collection[str]]]:
@@ -136,7 +181,18 @@ def levels(folder: str, names: Collection[str], root: str) -> Iterator[tuple[str
     yield folder, names
     while folder != root and "/" in folder:
         folder = folder.rpartition("/")[0]
-        yield folder, _names(folder, files.status(folder).st_mtime_ns)
+        yield folder, names_in(folder)
+
+
+def names_in(folder: str) -> frozenset[str]:
+    """Return the names in a folder, from memory while the folder has not changed.
+
+    Raises
+    ------
+    Failure
+        PERMISSION or INPUT_MISSING.
+    """
+    return _names(folder, files.status(folder).st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=8)
@@ -210,8 +266,15 @@ def _again(
 def describe(choices: list[dict[str, str]], limit: int = 20) -> str:
     """Write choices as one line."""
     shown = [
-        choice.get("path")
-        or f"{choice['series_uid']} ({choice['description']}, {choice['files']} files)"
+        (
+            choice.get("path")
+            or f"{choice['series_uid']} ({choice['description']}, {choice['files']} files)"
+        )
+        + (f" with {choice[key]}" if (key := _reverse_of(choice)) else "")
         for choice in choices[:limit]
     ]
     return "; ".join(shown + (["..."] if len(choices) > limit else []))
+
+
+def _reverse_of(choice: Mapping[str, str]) -> str | None:
+    return next((key for key in ("reverse", "reverse_series_uid") if key in choice), None)

@@ -8,34 +8,18 @@ from __future__ import annotations
 
 import re
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from cohortflow.core import names
 from cohortflow.core.outcome import Category, Failure
-from cohortflow.dwi import (
-    bids,
-    converted,
-    dcm2niix,
-    dicom_check,
-    dicom_series,
-    files,
-    gradients,
-    image,
-)
+from cohortflow.dwi import bids, converted, files, from_dicom, gradients, image, phase
+from cohortflow.dwi import reverse as reversed_volumes
 from cohortflow.dwi import sidecar as sidecars
 from cohortflow.dwi.converted import Image, Metrics
+from cohortflow.dwi.from_dicom import Dicom
 
 _ENDS = ("bval", "bvec", "json")
 _PREFIX = re.compile(r"(sub-[A-Za-z0-9+]{1,64})(_ses-[A-Za-z0-9+]{1,64})?\Z")
-
-
-@dataclass(frozen=True)
-class Dicom:
-    """A DICOM series that is complete, not converted yet."""
-
-    series: dicom_series.Series
-    expected: dicom_check.Expected
 
 
 def prefix_of(source: Path) -> str:
@@ -76,6 +60,9 @@ def prepare(
     bval: Path | None = None,
     bvec: Path | None = None,
     sidecar: Path | None = None,
+    reverse: reversed_volumes.Files | None = None,
+    reverse_series_uid: str | None = None,
+    phase_encoding: str | None = None,
 ) -> Image | Dicom:
     """Read and check a series; nothing is written.
 
@@ -87,22 +74,37 @@ def prepare(
         SeriesInstanceUID, needed where the folder has several diffusion series.
     bval, bvec, sidecar : Path, optional
         Files of a NIfTI image; those beside it when left out, the JSON where there is one.
+    reverse : reverse.Files, optional
+        An image of reversed phase encoding, for a NIfTI image.
+    reverse_series_uid : str, optional
+        SeriesInstanceUID of a series of reversed phase encoding, for DICOM.
+    phase_encoding : str, optional
+        The direction of the series, as a person tells, where its sidecar does not: ``j-``, or a
+        label such as ``AP``.
 
     Raises
     ------
     Failure
-        INPUT_MISSING, PERMISSION, or DATA_INVALID when the series cannot be used.
+        INPUT_MISSING, PERMISSION, or DATA_INVALID when the series cannot be used; USAGE for
+        options that do not go together.
     """
+    if phase_encoding:
+        phase.check_given(phase_encoding)
     files.status(str(source))
     if source.name.endswith((".nii", ".nii.gz")):
-        if series_uid:
+        if series_uid or reverse_series_uid:
             raise Failure(
                 Category.USAGE, f"{source}: a NIfTI image has no series UID", "leave it out"
             )
-        return _prepare_image(source, bval, bvec, sidecar)
-    paths = [str(source)] if source.is_file() else files.below(str(source))
-    series = _choose(source, dicom_series.list_series(paths), series_uid)
-    return Dicom(series, dicom_check.check(series))
+        made = _prepare_image(source, bval, bvec, sidecar)
+        other = reversed_volumes.of_files(reverse, _uri(reverse.image)) if reverse else None
+        label = reversed_volumes.label_of(source)
+        return converted.joined(made, other, phase_encoding, name=str(source), label=label)
+    if reverse:
+        raise Failure(
+            Category.USAGE, f"{source}: a DICOM series has no reverse image", "give its UID"
+        )
+    return from_dicom.prepare(source, series_uid, reverse_series_uid, phase_encoding)
 
 
 def write(prepared: Image | Dicom, target: Path, prefix: str) -> Metrics:
@@ -133,7 +135,7 @@ def write(prepared: Image | Dicom, target: Path, prefix: str) -> Metrics:
     check_prefix(prefix)
     if isinstance(prepared, Dicom):
         with tempfile.TemporaryDirectory(dir=target, prefix=".scratch-") as scratch:
-            prepared = _convert(prepared, Path(scratch))
+            prepared = from_dicom.convert(prepared, Path(scratch))
     return converted.write(prepared, target, prefix)
 
 
@@ -142,44 +144,10 @@ def convert(
     target: Path,
     *,
     prefix: str,
-    series_uid: str | None = None,
-    bval: Path | None = None,
-    bvec: Path | None = None,
-    sidecar: Path | None = None,
+    **options: Any,  # noqa: ANN401 - those of `prepare`
 ) -> Metrics:
     """Check a series, and make the step's folder of it: `prepare`, then `write`."""
-    prepared = prepare(source, series_uid=series_uid, bval=bval, bvec=bvec, sidecar=sidecar)
-    return write(prepared, target, prefix)
-
-
-def _choose(
-    source: Path, found: list[dicom_series.Series], series_uid: str | None
-) -> dicom_series.Series:
-    listed = "; ".join(
-        f"{s.uid} ({' '.join((s.number, s.description)).strip()}, {len(s.files)} files)"
-        for s in found
-    )
-    if not found:
-        raise Failure(
-            Category.DATA_INVALID, f"{source}: no DICOM series of MR images", "add the series"
-        )
-    if series_uid is not None:
-        for series in found:
-            if series.uid == names.uid(series_uid):
-                return series
-        raise Failure(
-            Category.DATA_INVALID,
-            f"{source}: has no series {series_uid}, only: {listed}",
-            "use one of these UIDs",
-        )
-    usable = dicom_series.candidates(found)
-    if len(usable) != 1:
-        raise Failure(
-            Category.DATA_INVALID,
-            f"{source}: {len(usable)} diffusion series, one is needed: {listed}",
-            "choose one with --series-uid",
-        )
-    return usable[0]
+    return write(prepare(source, **options), target, prefix)
 
 
 def _prepare_image(
@@ -199,7 +167,7 @@ def _prepare_image(
         sidecar = beside["json"]
     fields = sidecars.anonymous(sidecars.read(sidecar)) if sidecar else {}
     image.check_dimensions(image.header(source), 4, source)
-    loaded, warnings = _read(source, table)
+    loaded, warnings = converted.read(source, table)
     origin = {"Sources": [_uri(source)], "SkullStripped": fields.get("SkullStripped", False)}
     return Image(
         *loaded,
@@ -215,61 +183,14 @@ def _prepare_image(
     )
 
 
-def _convert(prepared: Dicom, scratch: Path) -> Image:
-    series = prepared.series
-    made = dcm2niix.run(series, prepared.expected, scratch)
-    try:
-        table = gradients.read(made.bval, made.bvec)
-        loaded, warnings = _read(made.nifti, table)
-    except Failure as failure:  # of a file in the scratch folder: name the series instead
-        message = failure.message.replace(f"{made.nifti.parent}/", "")
-        message = f"series {series.uid} ({series.description}): {message}"
-        raise Failure(failure.category, message, failure.remedy) from None
-    said = [*made.warnings, *warnings]
-    origin = {
-        "SeriesInstanceUID": series.uid,
-        "Sources": [f"urn:oid:{series.uid}"],
-        "SourceFiles": len(series.files),
-        "SkullStripped": False,
-        "Warnings": said,
-    }
-    return Image(
-        *loaded,
-        table,
-        {**sidecars.anonymous(made.fields), **origin},
-        {
-            "source_kind": "dicom",
-            "source_files": len(series.files),
-            "series_uid": series.uid,
-            "series_description": series.description or None,
-            "warnings": len(said),
-        },
-    )
-
-
-def _read(
-    path: Path, table: gradients.Gradients
-) -> tuple[tuple[bytearray, image.Header], list[str]]:
-    """Read an image whole, and check its gradients, affine and values."""
-    from cohortflow.dwi import voxels
-
-    declared = image.header(path)
-    image.check_dimensions(declared, 4, path)
-    gradients.check(table, declared.volumes, str(path))
-    gradients.check_tensor(table, str(path))
-    declared, content = image.read(path)
-    raw, slope, intercept = image.stored(declared, content, path)
-    warnings = voxels.clean(raw, -intercept / slope, path)
-    return image.anonymous(declared, content), warnings
-
-
 def _uri(source: Path) -> str:
     """Name a source: a BIDS URI where its name places it in the study, else the name."""
     name = bids.parse(source.name)
     if name is None or "sub" not in name.entities:
         return source.name
     folder = bids.unit_name(name.entities["sub"], name.entities.get("ses"))[1]
-    return f"bids:raw:{folder}/dwi/{source.name}"
+    kind = "fmap" if name.suffix == "epi" else "dwi"
+    return f"bids:raw:{folder}/{kind}/{source.name}"
 
 
 def _text(value: object) -> str | None:

@@ -26,7 +26,7 @@ class Converted:
     Attributes
     ----------
     nifti, bval, bvec : Path
-        Files in the scratch folder.
+        Files in the scratch folder; a series without diffusion weighting has no gradients.
     fields : dict
         Its sidecar.
     warnings : list of str
@@ -60,7 +60,7 @@ def find() -> Path:
     return Path(found)
 
 
-def run(series: Series, expected: Expected, scratch: Path) -> Converted:
+def run(series: Series, expected: Expected, scratch: Path, *, weighted: bool = True) -> Converted:
     """Convert one series.
 
     Parameters
@@ -70,6 +70,8 @@ def run(series: Series, expected: Expected, scratch: Path) -> Converted:
         What `dicom_check.check` said of it.
     scratch : Path
         An empty folder.
+    weighted : bool
+        Whether it must have gradients.
 
     Raises
     ------
@@ -100,7 +102,7 @@ def run(series: Series, expected: Expected, scratch: Path) -> Converted:
         raise _bad(series, f"dcm2niix made {len(images)} images of it", words)
     stem = images[0].with_suffix("")
     bval, bvec, sidecar = (stem.with_suffix(end) for end in (".bval", ".bvec", ".json"))
-    if not (bval.is_file() and bvec.is_file()):
+    if weighted and not (bval.is_file() and bvec.is_file()):
         raise _bad(series, "no diffusion gradients in its headers", words)
     _check_shape(image.header(images[0]), expected, len(extra), series, words)
     if extra:

@@ -51,8 +51,14 @@ class _File:
     planes: list[tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
-def check(series: Series) -> Expected:
+def check(series: Series, *, several: bool = True) -> Expected:
     """Read every header of a series and refuse what would not convert faithfully.
+
+    Parameters
+    ----------
+    series : Series
+    several : bool
+        Whether one volume is too few.
 
     Raises
     ------
@@ -76,7 +82,7 @@ def check(series: Series) -> Expected:
     else:
         planes = [plane for file in files for plane in file.planes]
         expected = Expected(pixels, *_stack(planes, files, series.uid))
-    if expected.volumes == 1:
+    if several and expected.volumes == 1:
         raise _bad(f"series {series.uid}: one volume only", "use the diffusion series")
     return expected
 

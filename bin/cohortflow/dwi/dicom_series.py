@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cohortflow.core.outcome import one_line
+from cohortflow.core import names
+from cohortflow.core.outcome import Category, Failure, one_line
 from cohortflow.dwi import dicom
+from cohortflow.dwi import files as file_status
+from cohortflow.dwi.phase import differ_by_direction
 
 _MAPS = frozenset(("ADC", "FA", "TRACEW", "TRACE", "TENSOR", "TENSOR_B0", "EADC", "COLFA"))
 _NAMED = re.compile(r"dwi|dti|diff|hardi|noddi|dsi(?![a-z])|dmri|ep2d_b\d|(?<![a-z])b\d{3,4}", re.I)
@@ -106,6 +109,115 @@ def candidates(series: Iterable[Series]) -> list[Series]:
     """
     several = [s for s in series if s.several and not s.derived]
     return [s for s in several if s.diffusion] or several
+
+
+def named(found: Iterable[Series], uid: str, place: str) -> Series:
+    """Return the series of a UID.
+
+    Raises
+    ------
+    Failure
+        DATA_INVALID when there is none; those that are there are listed.
+    """
+    listed = list(found)
+    for series in listed:
+        if series.uid == names.uid(uid):
+            return series
+    raise Failure(
+        Category.DATA_INVALID,
+        f"{place}: has no series {uid}, only: {describe(listed)}",
+        "use one of these UIDs",
+    )
+
+
+def choose(
+    found: Sequence[Series], place: str, uid: str | None, without: Series | None = None
+) -> Series:
+    """Return the series of a UID, or the only diffusion series.
+
+    Parameters
+    ----------
+    found : sequence of Series
+    place : str
+        Where they are, for the message.
+    uid : str or None
+    without : Series, optional
+        One that is not meant.
+
+    Raises
+    ------
+    Failure
+        DATA_INVALID when there is no such series, or not one diffusion series only.
+    """
+    if not found:
+        raise Failure(
+            Category.DATA_INVALID, f"{place}: no DICOM series of MR images", "add the series"
+        )
+    if uid is not None:
+        return named(found, uid, place)
+    usable = [series for series in candidates(found) if series is not without]
+    if len(usable) != 1:
+        raise Failure(
+            Category.DATA_INVALID,
+            f"{place}: {len(usable)} diffusion series, one is needed: {describe(found)}",
+            "choose one with --series-uid",
+        )
+    return usable[0]
+
+
+def describe(found: Iterable[Series]) -> str:
+    """Write series as one line: UID, number, description and number of files."""
+    return "; ".join(
+        f"{s.uid} ({' '.join((s.number, s.description)).strip()}, {len(s.files)} files)"
+        for s in found
+    )
+
+
+def reversed_of(
+    chosen: Sequence[Series], every: Iterable[Series]
+) -> tuple[Series | None, list[Series], str]:
+    """Find the one series to use, and those of reversed phase encoding by their descriptions.
+
+    Parameters
+    ----------
+    chosen : sequence of Series
+        Those that could be used; one or two of them, else nothing is found.
+    every : iterable of Series
+        All of the folder: a reversed series may have one volume only.
+
+    Returns
+    -------
+    main : Series or None
+        Of two, the one with more files (with more bytes where files hold many frames), else
+        the first by description.
+    reverses : list of Series
+        Diffusion series whose description differs from the main one's only by the direction.
+    note : str
+        What is not used, and why this one is the main series.
+    """
+    if not 1 <= len(chosen) <= 2:
+        return None, [], ""
+    main, *others = sorted(chosen, key=lambda s: (-_size(s), s.description, s.number, s.uid))
+    reverses = [
+        series
+        for series in every
+        if series.diffusion
+        and not series.derived
+        and differ_by_direction(main.description, series.description)
+    ]
+    if not main.diffusion or not all(series in reverses for series in others):
+        return None, [], ""
+    note = f"of {describe(others)} only b=0 volumes are used" if others else ""
+    if others and _size(others[0]) == _size(main):
+        note += f"; it is as large as {describe([main])}, which is the first by description"
+    return main, reverses, note
+
+
+def _size(series: Series) -> int:
+    """Return what grows with a series' volumes: files, or megabytes of files with many frames."""
+    if not series.enhanced:
+        return len(series.files)
+    return sum(file_status.status(path).st_size for path in series.files) >> 20
 
 
 def _add(found: dict[str, Series], path: str, values: dicom.Values) -> None:

@@ -17,7 +17,7 @@ from cohortflow import __version__
 from cohortflow.core import names
 from cohortflow.core.manifest import Header, Unit
 from cohortflow.core.outcome import Category, Failure, NothingToRun
-from cohortflow.dwi import bids, candidates, choose, files
+from cohortflow.dwi import bids, candidates, choose, files, handwritten
 from cohortflow.dwi import filters as queries
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def _unit(place: _Place, root: str, query: Mapping[str, Any]) -> Unit:
             raise place.failure or _nothing(place.subject, True)
         keys = {"sub": place.subject} | ({"ses": place.session} if place.session else {})
         found = candidates.of_folder(place.folder, keys, root, query)
-        return choose.unit(blank, found, place.folder, query)
+        return choose.unit(blank, found, place.folder, query, root)
     except Failure as failure:
         return choose.exclude(blank, failure, root)
 
@@ -228,55 +228,28 @@ def complete(unit: Unit, base: Path) -> Unit:
     unit : Unit
         With an input ``dwi`` (``bval``, ``bvec`` and ``json`` are found beside it when they
         are not given) or ``dicom``; the option ``series_uid`` chooses among several series.
+        An input ``reverse``, or the option ``reverse_series_uid``, names the image of reversed
+        phase encoding; whoever names a series and no such image wants none.
     base : Path
         Folder that relative paths begin at.
 
     Returns
     -------
     Unit
-        With fingerprinted inputs. One that is excluded stays so, unless its `series_uid` now
-        chooses.
+        With fingerprinted inputs. One that is excluded stays so, unless its `series_uid` or
+        input ``dwi`` now chooses.
 
     Raises
     ------
     Failure
-        As for the units that `discover` excludes; USAGE for an image and DICOM together.
+        As for the units that `discover` excludes; USAGE for an image and DICOM together, or an
+        option that is of no use.
     """
-    uid = unit.options.get("series_uid")
-    if unit.excluded and not (unit.excluded.choices and uid):
+    chosen = "series_uid" in unit.options or any(one.role == "dwi" for one in unit.inputs)
+    if unit.excluded and not (unit.excluded.choices and chosen):
         return unit
     for label in unit.entities.values():
         names.bids_label(label)
     paths = {i.role: os.path.normpath(base.absolute() / i.path) for i in unit.inputs}
     blank = unit.model_copy(update={"inputs": [], "excluded": None})
-    if {"dwi", "dicom"} <= paths.keys():
-        raise Failure(
-            Category.USAGE, f"{unit.id}: both an image and DICOM are given", "keep one of them"
-        )
-    if "dicom" in paths:
-        query = {"SeriesInstanceUID": names.uid(uid)} if uid else {}
-        found = candidates.dicom_candidates(paths["dicom"], query)
-        if not found and uid:
-            others = [c.choice for c in candidates.dicom_candidates(paths["dicom"], {})]
-            raise Failure(
-                Category.DATA_INVALID,
-                f"{paths['dicom']}: has no series {uid}, only: {candidates.describe(others)}",
-                "use one of these UIDs as series_uid",
-            )
-        return choose.unit(blank, found, paths["dicom"], query)
-    if "dwi" not in paths:
-        raise Failure(
-            Category.INPUT_MISSING, f"{unit.id}: neither dwi nor dicom is given", "add its path"
-        )
-    folder = os.path.dirname(paths["dwi"])  # noqa: PTH120
-    files.status(paths["dwi"])
-    listed = {entry.name for entry in files.entries(folder)}
-    above = candidates.levels(folder, listed, _study_of(folder))
-    return blank.model_copy(update={"inputs": candidates.image_inputs(paths["dwi"], above, paths)})
-
-
-def _study_of(folder: str) -> str:
-    """Return the study that a ``dwi`` folder belongs to, by the names of the folders above."""
-    while (name := folder.rpartition("/")[2]) == "dwi" or name.startswith(("ses-", "sub-")):
-        folder = folder.rpartition("/")[0]
-    return folder
+    return handwritten.complete(blank, paths)

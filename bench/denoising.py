@@ -1,0 +1,90 @@
+"""Denoising beside MRtrix3's and DIPY's: from files to files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.timing import (
+    THREADS,
+    Contender,
+    Table,
+    compare,
+    emptied,
+    environment,
+    python,
+    spend,
+    tool,
+)
+
+# Voxels x, y, z, directions; rounds (DIPY takes some 20 s of each).
+SIZES = {"full": (64, 64, 40, 30, 3), "small": (64, 64, 40, 30, 1), "tiny": (20, 20, 16, 8, 1)}
+
+
+def measure(folder: Path, size: str) -> Iterator[Table]:
+    x, y, z, directions, rounds = SIZES[size]
+    scan, cache = folder / "scan", folder / "cache"
+    spend(python("make", "scan", scan, x, y, z, directions))
+    image = scan / "sub-01_desc-converted_dwi.nii"
+    ours = python("denoising", "ours", image, folder / "a.nii")
+    cold = {"NUMBA_CACHE_DIR": str(cache)}
+    mrtrix = ["dwidenoise", "-quiet", "-force", "-nthreads", str(THREADS)]
+    table = compare(
+        f"denoising: {x} x {y} x {z} voxels, {directions + 3} volumes, two threads",
+        [
+            Contender("cohortflow.dwi.denoise", ours),
+            Contender("the same, compiled anew", ours, before=emptied(cache), more=cold),
+            Contender(
+                "dwi-denoise, with picture and metrics",
+                tool("dwi-denoise", image, "--output", folder / "tool", "--overwrite"),
+            ),
+            Contender(
+                "MRtrix3, dwidenoise",
+                [*mrtrix, image, folder / "b.nii", "-noise", folder / "b_noise.nii"],
+                needs=("dwidenoise",),
+            ),
+            Contender("DIPY, mppca", python("denoising", "dipy", image, folder / "c.nii")),
+        ],
+        rounds,
+    )
+    notes = [
+        f"correlation with {name}: {images:.5f}, of what was taken away {changes:.3f}"
+        for name, other in (("MRtrix3", "b.nii"), ("DIPY", "c.nii"))
+        if (folder / other).exists()
+        for images, changes in [_agreement(image, folder / "a.nii", folder / other)]
+    ]
+    yield Table(table.title, table.columns, table.rows, [*table.notes, *notes])
+
+
+def _agreement(*paths: Path) -> tuple[float, float]:
+    command = python("unringing", "agreement", *paths)
+    done = subprocess.run(command, env=environment(), check=True, capture_output=True, text=True)
+    images, changes = json.loads(done.stdout)
+    return images, changes
+
+
+def ours(image: str, out: str) -> None:
+    from cohortflow.dwi import denoise, series
+
+    data = series.read(Path(image))
+    result = denoise.compute(data, threads=THREADS)
+    series.save(Path(out), result.data, data)
+    series.save(Path(f"{out}_noise.nii"), result.sigma, data)
+
+
+def dipy(image: str, out: str) -> None:
+    import nibabel as nib
+    import numpy as np
+    from dipy.denoise.localpca import mppca
+
+    loaded = nib.load(image)
+    made, sigma = mppca(np.asarray(loaded.dataobj, dtype=np.float32), return_sigma=True)
+    nib.save(nib.Nifti1Image(made.astype(np.float32), loaded.affine), out)
+    nib.save(nib.Nifti1Image(sigma.astype(np.float32), loaded.affine), f"{out}_noise.nii")
+
+
+if __name__ == "__main__":
+    {"ours": ours, "dipy": dipy}[sys.argv[1]](*sys.argv[2:])
