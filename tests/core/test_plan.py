@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,22 @@ def test_a_changed_parameter_is_named(done: Path) -> None:
     changed = {"level": "high", "word": ""}
     assert decide(done, parameters=changed) == "run, parameter changed"
     assert detail(done, parameters=changed) == "level: low → high"
+
+
+def test_an_option_of_one_unit_leaves_a_step_out_for_that_unit_alone(
+    out: Path, tmp_path: Path
+) -> None:
+    steps = (LANE.steps[0], replace(LANE.steps[1], unless=("level", "none")))
+    lane = replace(LANE, steps=steps, unless={"figures/{prefix}_b.png": ("level", "none")})
+    other, without = unit("02"), unit(options={"level": "none"})
+    assert set(planned(without, out, lane=lane)["steps"]) == {"one"}
+    assert set(planned(other, out, lane=lane)["steps"]) == {"one", "two"}
+
+    folders = step_folders(tmp_path / "steps", "sub-01")
+    publish.publish(out, lane, planned(without, out, lane=lane), folders[:1], {})
+    assert (out / MARK).exists()
+    with pytest.raises(Failure, match=r"b\.png missing"):
+        publish.publish(out, lane, planned(unit(), out, lane=lane), folders[:1], {})
 
 
 def test_a_changed_option_of_the_unit_is_a_parameter(done: Path) -> None:

@@ -183,7 +183,7 @@ def _settings(unit: Unit, shared: Context, wishes: Wishes) -> dict[str, dict[str
                 if name in everything
             },
         }
-        for step in shared.lane.running(shared.parameters)
+        for step in shared.lane.running(everything)
     }
 
 

@@ -96,7 +96,7 @@ def publish(
         staging.mkdir(parents=True)
         try:
             outputs = _stage(folders, staging, lambda path: lane.is_handed_on(path, unit.id))
-            _check(outputs, lane, unit, planned["parameters"])
+            _check(outputs, lane, unit, {**planned["parameters"], **unit.options})
             value = _marker(planned, unit, outputs, timings)
             _flush(staging)
             save.write_text(staging / marker.NAME, value.model_dump_json(indent=2) + "\n")

@@ -135,7 +135,7 @@ def _declared(out: Path, done: marker.Marker, name: str, at: str) -> Iterator[Fi
     version = done.pipeline_version
     made = f" (made by version {version})" if version != __version__ else ""
     listed = {output.path for output in done.outputs}
-    for path in lane.missing(listed, done.unit, done.parameters):
+    for path in lane.missing(listed, done.unit, {**done.parameters, **done.options}):
         yield Finding(name, at, f"does not list {path}, which the lane declares{made}", OVERWRITE)
 
 

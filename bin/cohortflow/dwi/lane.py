@@ -38,7 +38,7 @@ LANE = Lane(
     name="dwi",
     title="Diffusion MRI: preprocessed series, brain mask, tensor maps and fibre orientations",
     steps=(
-        Step("convert", options=("series_uid", "reverse_series_uid")),
+        Step("convert", options=("series_uid", "reverse_series_uid", "phase_encoding")),
         Step("denoise", parameters=("denoise",), unless=("denoise", "none")),
         Step("unring", parameters=("unring",), unless=("unring", "none")),
         Step("correct", parameters=("correct", "outliers"), unless=("correct", "none")),
@@ -82,6 +82,7 @@ LANE = Lane(
         "metrics.json",
         *(path for made in _MADE_BY.values() for path in made),
     ),
+    optional=(*_map("param-displacement"), _figure("susceptibility")),
     unless={path: (step, "none") for step, made in _MADE_BY.items() for path in made},
     handed_on=(
         *(f"dwi/{{prefix}}_desc-{name}_dwi.*" for name in _SERIES),

@@ -1,0 +1,168 @@
+"""A diffusion study through every step: what is published, how right it is, what is refused."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+import re
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from cohortflow.dwi.lane import LANE
+from cohortflow.example import acquire, distortion, dropouts, truth
+from cohortflow.example.phantom import Phantom, make_phantom
+from pipeline.driving import Finished, cohortflow, outputs, write_scan
+
+pytestmark = pytest.mark.pipeline
+
+SEED, SNR, SIZE = 61, 20.0, 4.0
+DISPLACEMENT = 2.5  # voxels at most
+FIRST = ("denoise", "unring", "correct", "orient")
+
+
+@pytest.fixture(scope="module")
+def still() -> Phantom:
+    """Return a scan without noise: 24 directions, a head that moves."""
+    return make_phantom(SEED, directions=24, voxel_size=SIZE, snr=math.inf, motion=0.6)
+
+
+@pytest.fixture(scope="module")
+def whole(still: Phantom, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Run a study once: a distorted scan with its pair, a lost one, and two poor tables."""
+    folder = tmp_path_factory.mktemp("dwi")
+    study = folder / "study"
+    study.mkdir()
+    description = {"Name": "Diffusion", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
+    (study / "dataset_description.json").write_text(json.dumps(description))
+    _write_pair(study, still)
+    lost = dropouts.spoil(still, snr=SNR, share=0.6, among=0.8).scan
+    write_scan(study / "sub-lost" / "dwi", "sub-lost", lost)
+    five = [0, *np.flatnonzero(still.bvals > 0)[:5]]
+    _write_part(study, "five", still, five)
+    _write_part(study, "none", still, np.flatnonzero(still.bvals == 0))
+    ended = cohortflow("run", "dwi", study, folder / "out", "--bias", "n4", cwd=folder)
+    return Finished(study, folder / "out", ended)
+
+
+def _write_pair(study: Path, still: Phantom) -> None:
+    """Write a scan with lost slices, displaced along y, and a reversed image of it."""
+    spoilt = dropouts.spoil(still, snr=math.inf, share=0.02, eddy=0.5).scan
+    field = distortion.field(SEED, still.affine, still.mask, peak=DISPLACEMENT)
+    rng = np.random.default_rng(SEED)
+    data = np.empty_like(spoilt.data)
+    for volume in range(data.shape[3]):
+        moved = distortion.distort(spoilt.data[..., volume], field)
+        data[..., volume] = np.rint(acquire.rician(moved, 1000 / SNR, rng))
+    scan = dataclasses.replace(spoilt, data=data)
+    write_scan(study / "sub-pair" / "dwi", "sub-pair", scan)
+    reverse = distortion.distort(still.data[..., 0], field, sign=-1)
+    place = truth.Place(study / "sub-pair" / "fmap", "sub-pair_dir-PA")
+    image = np.rint(acquire.rician(reverse, 1000 / SNR, rng)).astype(np.int16)
+    nib.save(nib.Nifti1Image(image, still.affine), place.path("epi.nii.gz"))
+    fields = {
+        "PhaseEncodingDirection": "j-",
+        "TotalReadoutTime": 0.05,
+        "IntendedFor": "bids::sub-pair/dwi/sub-pair_dwi.nii.gz",
+    }
+    truth.write_json(place.path("epi.json"), fields)
+
+
+def _write_part(study: Path, label: str, scan: Phantom, volumes: object) -> None:
+    """Write some volumes of a scan."""
+    part = dataclasses.replace(
+        scan, data=scan.data[..., volumes], bvals=scan.bvals[volumes], bvecs=scan.bvecs[volumes]
+    )
+    write_scan(study / f"sub-{label}" / "dwi", f"sub-{label}", part)
+
+
+def rows(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "batch_metrics.csv").open() as file:
+        return {row["unit"]: row for row in csv.DictReader(file)}
+
+
+def sidecar(out: Path, unit: str = "sub-pair") -> dict[str, object]:
+    path = out / unit / "dwi" / f"{unit}_desc-preproc_dwi.json"
+    return dict(json.loads(path.read_text()))
+
+
+def test_good_units_are_done_and_bad_ones_are_refused(whole: Finished) -> None:
+    assert whole.ended.status == 1, whole.ended.text
+    found = {unit: (row["status"], row["category"]) for unit, row in rows(whole.out).items()}
+    assert found.pop("sub-pair") == ("done", "")
+    assert set(found) == {"sub-lost", "sub-five", "sub-none"}
+    assert {category for _, category in found.values()} == {"DATA_INVALID"}
+
+
+def test_a_unit_has_every_file_that_the_lane_declares(whole: Finished) -> None:
+    found = {Path(path).relative_to("sub-pair").as_posix() for path in outputs(whole.out)}
+    expected = {path.format(prefix="sub-pair") for path in LANE.outputs}
+    assert expected <= found
+    assert found - expected <= {path.format(prefix="sub-pair") for path in LANE.optional}
+    assert "dwi/sub-pair_space-orig_param-displacement_dwimap.nii.gz" in found
+    assert "figures/sub-pair_desc-susceptibility_dwi.png" in found
+
+
+def test_the_sidecar_tells_what_was_done_in_which_order(whole: Finished) -> None:
+    done = sidecar(whole.out)["Preprocessing"]
+    assert isinstance(done, list)
+    assert [step["Name"] for step in done] == ["denoise", "unring", "correct", "bias", "orient"]
+    assert done[2]["Susceptibility"].startswith("corrected")
+
+
+def test_the_numbers_of_every_step_are_in_the_table(whole: Finished) -> None:
+    row = rows(whole.out)["sub-pair"]
+    assert float(row["noise_sigma"]) == pytest.approx(1000 / SNR, rel=0.1)
+    assert float(row["fd_mean"]) > 0.3
+    assert float(row["displacement_max"]) == pytest.approx(DISPLACEMENT, abs=0.7)
+    assert int(row["outlier_slices"]) > 0
+    assert row["gradient_orientation"] == "as given"
+
+
+def test_fa_of_the_tracts_is_as_true_as_without_distortion(
+    whole: Finished, still: Phantom, tmp_path: Path
+) -> None:
+    """Preprocessing wins back what motion, lost slices and distortion took."""
+    short = [word for name in FIRST[:3] for word in (f"--{name}", "none")]
+    ended = cohortflow(
+        *("run", "dwi", whole.study, tmp_path / "out", *short, "--fod", "none"),
+        *("--participant-label", "pair"),
+        cwd=tmp_path,
+    )
+    assert ended.status == 0, ended.text
+    ours, without = (_error(out, still) for out in (whole.out, tmp_path / "out"))
+    assert ours < 0.05
+    assert ours < without / 2
+    done = sidecar(tmp_path / "out")["Preprocessing"]
+    assert [step["Name"] for step in done] == ["orient"]  # type: ignore[attr-defined]
+
+
+def _error(out: Path, still: Phantom) -> float:
+    """Return the mean absolute error of FA in the known tracts."""
+    path = out / "sub-pair" / "dwi" / "sub-pair_space-orig_model-DTI_param-FA_dwimap.nii.gz"
+    fa = np.asarray(nib.load(path).dataobj)
+    tracts = np.any([still.tracts[name] for name in ("cst_left", "cst_right", "callosum")], axis=0)
+    return float(np.abs(fa - still.fa)[tracts].mean())
+
+
+def test_the_report_shows_each_step_and_what_was_refused(whole: Finished) -> None:
+    page = (whole.out / "report.html").read_text()
+    steps = ("denoise", "unring", "correct", "susceptibility", "mask", "bias", "orient", "tensor")
+    for step in (*steps, "fod"):
+        assert re.search(rf"sub-pair_desc-{step}_dwi", page), step
+
+
+def test_a_second_run_has_nothing_to_do_and_a_changed_step_starts_there(whole: Finished) -> None:
+    words = ("run", "dwi", whole.study, whole.out, "--participant-label", "pair", "--bias")
+    again = cohortflow(*words, "n4", cwd=whole.out.parent)
+    assert again.submitted() == set()
+    changed = cohortflow(*words, "none", cwd=whole.out.parent)
+    assert changed.status == 0, changed.text
+    assert rows(whole.out)["sub-pair"]["status"] == "done"
+    done = sidecar(whole.out)["Preprocessing"]
+    assert [step["Name"] for step in done] == ["denoise", "unring", "correct", "orient"]  # type: ignore[attr-defined]
+    assert not list((whole.out / "sub-pair").rglob("*bias*"))
