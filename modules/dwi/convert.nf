@@ -7,7 +7,8 @@ process DWI_CONVERT {
 
     input:
     tuple val(id), val(settings), path(source), path(bval), path(bvec), path(sidecar),
-        path(reverse), path(reverse_bval), path(reverse_json)
+        path(reverse, stageAs: 'reverse/*'), path(reverse_bval, stageAs: 'reverse/*'),
+        path(reverse_json, stageAs: 'reverse/*') // sidecars of both may have one name
 
     output:
     tuple val(id), path('convert')

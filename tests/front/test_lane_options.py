@@ -202,7 +202,7 @@ def test_the_help_lists_each_lanes_options_below_its_name(command: str) -> None:
 def test_the_list_of_lanes_says_of_what_kind_each_parameter_is() -> None:
     text = CliRunner().invoke(main, ["lanes"]).output
     for line in (
-        "--parameter gradient_check=refuse (refuse|warn|off)",
+        "--parameter gradient_check=correct (correct|refuse|warn|off)",
         "--parameter top_genes=2000 (a whole number from 1)",
         "--parameter gene_ids=false (true or false)",
         "--parameter hgnc= (a path or an address)",

@@ -244,7 +244,7 @@ def test_the_list_of_commands_is_not_cut_off() -> None:
 def test_lanes_shows_steps_and_parameters() -> None:
     text = front("lanes").stdout
     assert "convert, denoise, unring, correct, mask, bias, orient, tensor, fod" in text
-    assert "--parameter gradient_check=refuse (refuse|warn|off)" in text
+    assert "--parameter gradient_check=correct (correct|refuse|warn|off)" in text
 
 
 def test_the_doctor_fits_a_terminal() -> None:

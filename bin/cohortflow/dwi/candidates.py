@@ -15,7 +15,7 @@ from cohortflow.dwi import bids, dicom_series, files, filters
 
 _NOT_DICOM = (".nii", ".nii.gz", ".bval", ".bvec", ".json", ".tsv", ".txt", ".md", ".csv", ".html",
               ".pdf", ".png", ".jpg", ".xml", ".yaml", ".log")  # fmt: skip
-_NOT_MAGNITUDE = ("phase", "real", "imag")
+NOT_MAGNITUDE = ("phase", "real", "imag")
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def dicom_candidates(folder: str, query: Mapping[str, Any]) -> list[Candidate]:
     main, reverses, note = dicom_series.reversed_of(chosen, matching)
     if main and reverses:
         return [series_candidate(main, reverse, note) for reverse in reverses]
-    return [series_candidate(series) for series in chosen]
+    return [series_candidate(series, note=note) for series in chosen]
 
 
 def named_series(folder: str, uid: str | None, reverse_uid: str) -> list[Candidate]:
@@ -120,15 +120,24 @@ def named_series(folder: str, uid: str | None, reverse_uid: str) -> list[Candida
     Raises
     ------
     Failure
-        DATA_INVALID when a series is not there; as `files.below` and `dicom_series.list_series`.
+        DATA_INVALID when a series is not there; USAGE for one series as both; as `files.below`
+        and `dicom_series.list_series`.
     """
     paths = [path for path in files.below(folder) if not path.lower().endswith(_NOT_DICOM)]
     every = dicom_series.list_series(paths)
     reverse = dicom_series.named(every, reverse_uid, folder)
     if uid is None:
         others = [series for series in dicom_series.candidates(every) if series is not reverse]
+        if not others:
+            raise Failure(
+                Category.DATA_INVALID,
+                f"{folder}: no diffusion series beside {dicom_series.describe([reverse])}",
+                "name the series as series_uid",
+            )
         return [series_candidate(series, reverse) for series in others]
-    return [series_candidate(dicom_series.named(every, uid, folder), reverse)]
+    series = dicom_series.named(every, uid, folder)
+    dicom_series.check_two(series, reverse, folder)
+    return [series_candidate(series, reverse)]
 
 
 def series_candidate(
@@ -150,7 +159,7 @@ def _wanted(name: str, query: Mapping[str, Any]) -> bool:
     entities = parsed.entities if parsed else {}
     if filters.asks_for_series(query) and not filters.asks_for_images(query):
         return False
-    if "part" not in query and entities.get("part") in _NOT_MAGNITUDE:
+    if "part" not in query and entities.get("part") in NOT_MAGNITUDE:
         return False
     return filters.matches(entities, query)
 

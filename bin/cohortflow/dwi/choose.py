@@ -83,11 +83,14 @@ def ambiguous(blank: Unit, usable: list[Candidate]) -> Unit:
     """Exclude a unit with several usable candidates; a user has to choose."""
     choices = [candidate.choice for candidate in usable]
     series = all("series_uid" in choice for choice in choices)
+    options = "a manifest option series_uid"
+    if any("reverse_series_uid" in choice for choice in choices):
+        options = "the manifest options series_uid and reverse_series_uid"
     what = "diffusion series" if series else "diffusion images or series"
     excluded = Excluded(
         category=Category.DATA_INVALID,
         message=f"{len(choices)} {what}, one is needed: {describe(choices)}",
-        remedy="choose one with a manifest option series_uid or with --bids-filter-file"
+        remedy=f"choose one with {options} or with --bids-filter-file"
         if series
         else "choose one with --bids-filter-file or a manifest",
         choices=choices,

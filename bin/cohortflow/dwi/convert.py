@@ -96,6 +96,10 @@ def prepare(
             raise Failure(
                 Category.USAGE, f"{source}: a NIfTI image has no series UID", "leave it out"
             )
+        if reverse and reverse.image.resolve() == source.resolve():
+            raise Failure(
+                Category.USAGE, f"{source}: is given as its own reverse image", "name the other"
+            )
         made = _prepare_image(source, bval, bvec, sidecar)
         other = reversed_volumes.of_files(reverse, _uri(reverse.image)) if reverse else None
         label = reversed_volumes.label_of(source)

@@ -10,9 +10,8 @@ from typing import Any
 
 from cohortflow.core import names
 from cohortflow.core.outcome import Category, Failure, one_line
-from cohortflow.dwi import dicom
+from cohortflow.dwi import dicom, labels
 from cohortflow.dwi import files as file_status
-from cohortflow.dwi.phase import differ_by_direction
 
 _MAPS = frozenset(("ADC", "FA", "TRACEW", "TRACE", "TENSOR", "TENSOR_B0", "EADC", "COLFA"))
 _NAMED = re.compile(r"dwi|dti|diff|hardi|noddi|dsi(?![a-z])|dmri|ep2d_b\d|(?<![a-z])b\d{3,4}", re.I)
@@ -165,6 +164,22 @@ def choose(
     return usable[0]
 
 
+def check_two(series: Series, reverse: Series, place: str) -> None:
+    """Refuse a series that is named as its own partner.
+
+    Raises
+    ------
+    Failure
+        USAGE.
+    """
+    if series is reverse:
+        raise Failure(
+            Category.USAGE,
+            f"{place}: {describe([series])} is given as its own series of reversed phase encoding",
+            "name another series as reverse_series_uid",
+        )
+
+
 def describe(found: Iterable[Series]) -> str:
     """Write series as one line: UID, number, description and number of files."""
     return "; ".join(
@@ -174,7 +189,7 @@ def describe(found: Iterable[Series]) -> str:
 
 
 def reversed_of(
-    chosen: Sequence[Series], every: Iterable[Series]
+    chosen: Sequence[Series], every: Sequence[Series]
 ) -> tuple[Series | None, list[Series], str]:
     """Find the one series to use, and those of reversed phase encoding by their descriptions.
 
@@ -182,7 +197,7 @@ def reversed_of(
     ----------
     chosen : sequence of Series
         Those that could be used; one or two of them, else nothing is found.
-    every : iterable of Series
+    every : sequence of Series
         All of the folder: a reversed series may have one volume only.
 
     Returns
@@ -193,7 +208,8 @@ def reversed_of(
     reverses : list of Series
         Diffusion series whose description differs from the main one's only by the direction.
     note : str
-        What is not used, and why this one is the main series.
+        What is not used, and why this one is the main series; which series could be its
+        reversed one where none is certain.
     """
     if not 1 <= len(chosen) <= 2:
         return None, [], ""
@@ -203,14 +219,30 @@ def reversed_of(
         for series in every
         if series.diffusion
         and not series.derived
-        and differ_by_direction(main.description, series.description)
+        and labels.differ_by_direction(main.description, series.description)
     ]
     if not main.diffusion or not all(series in reverses for series in others):
         return None, [], ""
+    if not reverses:
+        return main, [], _perhaps(main, every)
     note = f"of {describe(others)} only b=0 volumes are used" if others else ""
     if others and _size(others[0]) == _size(main):
         note += f"; it is as large as {describe([main])}, which is the first by description"
     return main, reverses, note
+
+
+def _perhaps(main: Series, every: Iterable[Series]) -> str:
+    """Name the diffusion series whose descriptions tell the other direction, and more."""
+    found = [
+        series
+        for series in every
+        if series.diffusion
+        and not series.derived
+        and labels.perhaps_opposite(main.description, series.description)
+    ]
+    if not found:
+        return ""
+    return f"not used, could be named as reverse_series_uid in a manifest: {describe(found)}"
 
 
 def _size(series: Series) -> int:

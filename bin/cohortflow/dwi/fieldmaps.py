@@ -11,7 +11,7 @@ _ENDS = ("_epi.nii.gz", "_epi.nii")
 
 
 def images(dwi: str, root: str) -> list[str]:
-    """List the paths of the ``epi`` images beside a ``dwi`` folder, by name.
+    """List the paths of the ``epi`` images beside a ``dwi`` folder, by name; no phase images.
 
     Parameters
     ----------
@@ -33,7 +33,9 @@ def images(dwi: str, root: str) -> list[str]:
     found = []
     for name in sorted(candidates.names_in(f"{session}/fmap")):
         parsed = bids.parse(name) if name.endswith(_ENDS) else None
-        if parsed and all(parsed.entities.get(key) == wanted.get(key) for key in ("sub", "ses")):
+        if parsed is None or parsed.entities.get("part") in candidates.NOT_MAGNITUDE:
+            continue
+        if all(parsed.entities.get(key) == wanted.get(key) for key in ("sub", "ses")):
             found.append(f"{session}/fmap/{name}")
     return found
 
@@ -52,8 +54,8 @@ def is_for(field: Mapping[str, Any], series: Mapping[str, Any], name: str) -> bo
     Returns
     -------
     bool or None
-        True when B0FieldIdentifier is in the series' B0FieldSource, or IntendedFor names the
-        series; None when neither sidecar says anything of the kind.
+        True when B0FieldIdentifier is in the series' B0FieldSource or B0FieldIdentifier, or
+        IntendedFor names the series; None when neither sidecar says anything of the kind.
 
     Examples
     --------
@@ -62,18 +64,19 @@ def is_for(field: Mapping[str, Any], series: Mapping[str, Any], name: str) -> bo
     >>> is_for({"IntendedFor": ["func/sub-1_task-rest_bold.nii"]}, {}, "sub-1_dwi.nii")
     False
     """
-    identifiers, sources, intended = (
+    identifiers, sources, partners, intended = (
         _texts(fields.get(key))
         for fields, key in (
             (field, "B0FieldIdentifier"),
             (series, "B0FieldSource"),
+            (series, "B0FieldIdentifier"),
             (field, "IntendedFor"),
         )
     )
     if not (identifiers or sources or intended):
         return None
     own = (text.removeprefix("bids::") for text in intended)
-    return bool(identifiers & sources) or any(
+    return bool(identifiers & (sources | partners)) or any(
         path.rpartition("/")[2] == name for path in own if not path.startswith("bids:")
     )
 

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from cohortflow.core import threads as pool
 from cohortflow.core.outcome import Category, Failure
-from cohortflow.dwi import deconvolve, harmonics, response, tensor, tensor_odf
+from cohortflow.dwi import deconvolve, harmonics, peaks, response, tensor, tensor_odf
 from cohortflow.dwi.response import Response
 from cohortflow.dwi.series import Series
 from cohortflow.dwi.shells import Plan, directions
@@ -27,6 +27,9 @@ PENALTY = 20.0
 """Weight of negative amplitudes, see `deconvolve.problem`."""
 SHARPENING = 4
 """Power of the tensor's orientation distribution."""
+
+PEAKS = 3
+"""Directions that are kept of a voxel; one of the tensor's distribution."""
 
 _RIM = 2  # voxels that the mask is eroded by to look for responses
 
@@ -62,7 +65,7 @@ class Distributions:
         parts = np.stack([self.white[..., 0], self.grey, self.csf], axis=-1)
         parts = np.maximum(parts, 0)
         total = parts.sum(axis=-1, keepdims=True)
-        return np.divide(parts, total, out=np.zeros_like(parts), where=total > 0)
+        return np.asarray(np.divide(parts, total, out=np.zeros_like(parts), where=total > 0))
 
 
 def compute(data: Series, mask: NDArray[np.bool_], chosen: Plan, threads: int = 1) -> Distributions:
@@ -156,14 +159,14 @@ def responses(data: Series, mask: NDArray[np.bool_], chosen: Plan, maps: tensor.
             Category.DATA_INVALID,
             f"{data.path.name}: {len(order)} voxels of the mask look like white matter "
             f"(FA >= {response.FA_FIBRE}), a response needs {response.LEAST_FIBRES}",
-            "check the mask and the series, or use --method tensor",
+            "check the mask and the series, or use --fod tensor",
         )
     places = tuple(axis[order] for axis in where)
     signal, axes = data.data[places], tensor.to_world(maps.principal[places], data.affine)
     main = max(chosen.shells, key=lambda shell: (directions(data.gradients, shell), shell.bval))
     part = np.ascontiguousarray(signal[:, main.volumes])
     white, kept, guess = response.single_shell(
-        part, main, world[main.volumes], axes, chosen.lmax, PENALTY
+        part, main, world[main.volumes], axes, chosen.lmax, PENALTY, data.path.name
     )
     result = Response(chosen.shells, white[np.newaxis], fibres=len(kept))
     if chosen.method == "csd":
@@ -175,7 +178,7 @@ def responses(data: Series, mask: NDArray[np.bool_], chosen: Plan, maps: tensor.
         rows.append(np.pad(found, (0, (chosen.lmax - degree) // 2)))
     means = np.stack([data.data[where][:, s.volumes].mean(axis=1) for s in chosen.shells], axis=1)
     decay = np.log(means[:, :1] / means[:, 1:]).mean(axis=1)
-    grey, fluid = response.tissues(fa, decay)
+    grey, fluid = response.tissues(fa, decay, data.path.name)
     return replace(
         result,
         white=np.stack(rows),
@@ -184,3 +187,30 @@ def responses(data: Series, mask: NDArray[np.bool_], chosen: Plan, maps: tensor.
         grey_voxels=len(grey),
         csf_voxels=len(fluid),
     )
+
+
+def directions_of(found: Distributions, mask: NDArray[np.bool_], threads: int = 1) -> Map:
+    """Find the directions in which fibres run, see `peaks.peaks`.
+
+    Parameters
+    ----------
+    found : Distributions
+    mask : ndarray of bool, shape (x, y, z)
+    threads : int
+        The result is the same for any number.
+
+    Returns
+    -------
+    ndarray of float32, shape (x, y, z, PEAKS, 3)
+        World axes, the largest first, as long as their amplitude; 0 where there is none.
+    """
+    number = 1 if found.plan.method == "tensor" else PEAKS
+    result = np.zeros((*mask.shape, PEAKS, 3), np.float32)
+
+    def level(at: int) -> None:
+        xs, ys = np.nonzero(mask[:, :, at])
+        where, heights = peaks.peaks(found.white[xs, ys, at], number=number)
+        result[xs, ys, at, :number] = where * heights[..., np.newaxis]
+
+    pool.each(level, np.flatnonzero(mask.any(axis=(0, 1))).tolist(), threads)
+    return result

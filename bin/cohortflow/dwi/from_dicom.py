@@ -39,12 +39,15 @@ def prepare(
     Raises
     ------
     Failure
-        DATA_INVALID when a series is not there, not clear or not complete.
+        DATA_INVALID when a series is not there, not clear or not complete; USAGE for one series
+        as both.
     """
     paths = [str(source)] if source.is_file() else files.below(str(source))
     found = dicom_series.list_series(paths)
     other = dicom_series.named(found, reverse_uid, str(source)) if reverse_uid else None
     series = dicom_series.choose(found, str(source), uid, other)
+    if other:
+        dicom_series.check_two(series, other, str(source))
     reverse = Dicom(other, dicom_check.check(other, several=False)) if other else None
     return Dicom(series, dicom_check.check(series), reverse, phase_encoding)
 

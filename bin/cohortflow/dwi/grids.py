@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-from cohortflow.dwi import image, nifti
+    from cohortflow.dwi.image import Header
 
 _SIZE_TOLERANCE = 0.01  # mm; headers hold rounded numbers
 _PLACE_TOLERANCE = 0.05  # of a voxel, at any corner of the image
@@ -40,6 +42,9 @@ def of_header(path: Path) -> Grid:
         As `nifti.header`.
     """
     import nibabel as nib
+    import numpy as np
+
+    from cohortflow.dwi import nifti
 
     declared = nifti.header(path)
     with nifti.failures(path):
@@ -47,8 +52,12 @@ def of_header(path: Path) -> Grid:
         return Grid((*declared.shape, 1, 1)[:3], affine)
 
 
-def of_content(declared: nifti.Header, content: bytearray) -> Grid:
+def of_content(declared: Header, content: bytearray) -> Grid:
     """Read a grid from a NIfTI file's uncompressed bytes."""
+    import numpy as np
+
+    from cohortflow.dwi import image
+
     head = image.voxels(declared, content)[1]
     return Grid(declared.shape[:3], np.asarray(head.get_best_affine(), dtype=np.float64))
 
@@ -61,9 +70,12 @@ def difference(one: Grid, other: Grid) -> str | None:
 
     Examples
     --------
+    >>> import numpy as np
     >>> difference(Grid((4, 4, 2), np.eye(4)), Grid((4, 4, 3), np.eye(4)))
     '4 x 4 x 2 voxels and 4 x 4 x 3'
     """
+    import numpy as np
+
     if one.shape != other.shape:
         return f"{_times(one.shape)} voxels and {_times(other.shape)}"
     sizes = [np.linalg.norm(grid.affine[:3, :3], axis=0) for grid in (one, other)]

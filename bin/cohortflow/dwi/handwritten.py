@@ -31,6 +31,9 @@ def complete(blank: Unit, paths: Mapping[str, str]) -> Unit:
         phase.check_given(said)
     if {"dwi", "dicom"} <= paths.keys():
         raise _usage(f"{blank.id}: both an image and DICOM are given", "keep one of them")
+    spare = sorted({"reverse_bval", "reverse_json"} & paths.keys())
+    if spare and "reverse" not in paths:
+        raise _usage(f"{blank.id}: {spare[0]} is given without reverse", "give the image, too")
     if "dicom" in paths:
         if "reverse" in paths:
             raise _usage(

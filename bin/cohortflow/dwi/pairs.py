@@ -8,6 +8,7 @@ nothing says whose it is. Whatever is not certain is refused, with what there is
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,18 +73,18 @@ def decide(found: Sequence[Candidate], root: str) -> Decision | None:
         return Decision(main)  # the usual study: nothing more is read
     scan = _usable(main)
     reverses, said = list[scans.Scan](), list[str]()
-    for other in others:
-        seen = _usable(other) if other.inputs else _other(str(other.image), scan, root)
-        if seen and scans.opposed(scan, seen):
-            reverses.append(seen)
-            said.append(_said(main, other))
-        elif seen and scans.labels_opposite(scan, seen):
-            return _refused(scans.doubt(scan, seen), usable, others)
-        elif other.failure:
-            said.append(f"left out: {other.failure.message}")
-        else:
-            return None
     try:
+        for other in others:
+            seen = _usable(other) if other.inputs else _other(str(other.image), scan, root)
+            if seen and scans.opposed(scan, seen):
+                reverses.append(seen)
+                said.append(_said(main, other))
+            elif seen and scans.labels_opposite(scan, seen):
+                raise scans.doubt(scan, seen)
+            elif other.failure:
+                said.append(f"left out: {other.failure.message}")
+            else:
+                return None
         reverses += _fields(scan, fieldmap, root, said, alone=not reverses)
         if len(reverses) > 1:
             return _too_many(main, scan, reverses, root)
@@ -100,7 +101,10 @@ def _too_many(
         Category.DATA_INVALID,
         f"{len(paths)} images of reversed phase encoding for {scan.path}, one is needed: "
         + "; ".join(paths),
-        "choose with --bids-filter-file, or name one as reverse in a manifest",
+        # a filter chooses among the images of dwi only
+        "name one as reverse in a manifest, or the series alone"
+        if all("/fmap/" in path for path in paths)
+        else "choose with --bids-filter-file, or name one as reverse in a manifest",
     )
     choices = [{**main.choice, "reverse": path.removeprefix(f"{root}/")} for path in paths]
     return Decision(failure=failure, choices=choices)
@@ -126,7 +130,8 @@ def _fields(
     Those that nothing claims count only where the series is `alone`; what is passed over is
     added to `said`.
     """
-    claimed, free, doubts = list[scans.Scan](), list[scans.Scan](), list[Failure]()
+    claimed, free = list[scans.Scan](), list[scans.Scan]()
+    doubts, passed = list[Failure](), list[Failure]()
     for path in paths:
         seen = scans.beside(path, root)
         whose = fieldmaps.is_for(seen.fields, scan.fields, scan.name)
@@ -134,13 +139,16 @@ def _fields(
             continue
         if scans.opposed(scan, seen, alike=False):
             (claimed if whose else free).append(seen)
-        elif whose and not scans.same_way(scan, seen):
-            doubts.append(scans.doubt(scan, seen))
+        elif scans.labels_opposite(scan, seen, alike=False) or not scans.same_way(scan, seen):
+            (doubts if whose else passed).append(scans.doubt(scan, seen))
     if claimed or not alone:
         return claimed
     if doubts:
         raise doubts[0]
-    return [one for one in free if _fits(scan, one, said)]
+    found = [one for one in free if _fits(scan, one, said)]
+    if not found:
+        said += [f"no image of fmap is used: {failure.message}" for failure in passed]
+    return found
 
 
 def _fits(scan: scans.Scan, free: scans.Scan, said: list[str]) -> bool:
@@ -174,9 +182,15 @@ def named(
     Raises
     ------
     Failure
-        As `check`; INPUT_MISSING.
+        As `check`; INPUT_MISSING; USAGE for one image as both.
     """
     files.status(given["reverse"])
+    if os.path.realpath(given["reverse"]) == os.path.realpath(given["dwi"]):
+        raise Failure(
+            Category.USAGE,
+            f"{given['dwi']}: is given as its own image of reversed phase encoding",
+            "name the other image as reverse",
+        )
     own = {one.role: one.path for one in inputs}
     scan = scans.of_files(own["dwi"], own.get("bval"), own.get("json"))
     return check(scan, scans.beside(given["reverse"], root, given), said)
@@ -239,10 +253,19 @@ def _usable(candidate: Candidate) -> scans.Scan:
 
 
 def _other(image: str, main: scans.Scan, root: str) -> scans.Scan | None:
-    """Look at an image that is no usable series; None where name or sidecars are unclear."""
-    try:
-        seen = scans.beside(image, root)
-    except Failure:
+    """Look at an image that is no usable series; None where it cannot be told what it is.
+
+    Raises
+    ------
+    Failure
+        When its sidecars cannot be read, and its name says that it is of a pair.
+    """
+    bare = scans.of_files(image, None, None)
+    if any(bare.entities.get(key) != main.entities.get(key) for key in ("sub", "ses")):
         return None
-    same = all(seen.entities.get(key) == main.entities.get(key) for key in ("sub", "ses"))
-    return seen if same else None
+    try:
+        return scans.beside(image, root)
+    except Failure:
+        if scans.labels_opposite(main, bare):
+            raise
+        return None

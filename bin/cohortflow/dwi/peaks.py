@@ -109,52 +109,67 @@ def find_rows(
 ) -> None:
     """Fill the peaks of each voxel; see `peaks`."""
     size, many = values.shape
-    number = amplitudes.shape[1]
-    field = np.empty(many)
+    field, heights = np.empty(many), np.empty(many)
     found = np.empty((many, 3))
-    heights = np.empty(many)
     for voxel in range(len(rows)):
         coefficients = rows[voxel]
         field[:] = 0.0
         for i in range(size):
             for k in range(many):
                 field[k] += coefficients[i] * values[i, k]
-        largest = field.max()
+        bound = 0.8 * max(least, share * field.max())
         count = 0
         for k in range(many):
-            if field[k] < 0.8 * least or field[k] < 0.8 * share * largest:
-                continue
-            top = True
-            for n in beside[k]:
-                if field[n] > field[k]:
-                    top = False
-                    break
-            if top:
+            if field[k] >= bound and is_top(field, k, beside):
                 found[count] = sphere[k]
                 heights[count] = climb(coefficients, found[count], first, one, other)
                 count += 1
-        kept = 0
-        for _ in range(count):
-            best = 0
-            for k in range(1, count):
-                if heights[k] > heights[best]:
-                    best = k
-            height = heights[best]
-            heights[best] = -1.0
-            if kept == number or height < least or height < share * amplitudes[voxel, 0]:
-                break
-            apart = True
-            for k in range(kept):
-                cosine = 0.0
-                for i in range(3):
-                    cosine += directions[voxel, k, i] * found[best, i]
-                if abs(cosine) > limit:
-                    apart = False
-            if apart:
-                amplitudes[voxel, kept] = height
-                for i in range(3):
-                    directions[voxel, kept, i] = found[best, i]
-                kept += 1
+        choose(found, heights, count, least, share, limit, directions[voxel], amplitudes[voxel])
+
+
+@compiled
+def is_top(field: Array, place: int, beside: NDArray[np.int64]) -> bool:
+    """Tell whether no neighbour has a higher value."""
+    for n in beside[place]:  # noqa: SIM110 - Numba knows no generators
+        if field[n] > field[place]:
+            return False
+    return True
+
+
+@compiled
+def choose(
+    found: Array,
+    heights: Array,
+    count: int,
+    least: float,
+    share: float,
+    limit: float,
+    directions: NDArray[np.float32],
+    amplitudes: NDArray[np.float32],
+) -> None:
+    """Keep the highest of `count` peaks that are apart from each other; see `peaks`."""
+    kept = 0
+    for _ in range(count):
+        best = 0
+        for k in range(1, count):
+            if heights[k] > heights[best]:
+                best = k
+        height = heights[best]
+        heights[best] = -1.0
+        if kept == len(amplitudes) or height < max(least, share * amplitudes[0]):
+            break
+        apart = True
+        for k in range(kept):
+            cosine = 0.0
+            for i in range(3):
+                cosine += directions[k, i] * found[best, i]
+            if abs(cosine) > limit:
+                apart = False
+        if apart:
+            amplitudes[kept] = height
+            for i in range(3):
+                directions[kept, i] = found[best, i]
+            kept += 1
 
 
 @compiled

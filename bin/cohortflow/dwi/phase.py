@@ -6,32 +6,19 @@ phase-encoding coordinate grows, with ``-`` where it falls (BIDS 1.10, PhaseEnco
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from cohortflow.core.outcome import Category, Failure
+from cohortflow.dwi import labels
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 DIRECTIONS = ("i", "i-", "j", "j-", "k", "k-")
 """Values of PhaseEncodingDirection."""
-
-_TOWARDS = {
-    "LR": (0, 1),
-    "RL": (0, -1),
-    "PA": (1, 1),
-    "AP": (1, -1),
-    "IS": (2, 1),
-    "FH": (2, 1),
-    "SI": (2, -1),
-    "HF": (2, -1),
-}
-"""World axis (right, anterior, superior) and sign of a label: AP is from anterior to posterior."""
-
-_TOKEN = re.compile(rf"(?<![A-Za-z0-9])({'|'.join(_TOWARDS)})(?![A-Za-z0-9])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -93,77 +80,6 @@ def opposite(direction: str) -> str:
     return direction[0] if direction.endswith("-") else f"{direction}-"
 
 
-def labels_opposite(one: str | None, other: str | None) -> bool:
-    """Tell whether two labels name opposite directions; upper and lower case are the same.
-
-    Examples
-    --------
-    >>> labels_opposite("AP", "PA"), labels_opposite("AP", "LR"), labels_opposite("AP", None)
-    (True, False, False)
-    """
-    first, second = (_TOWARDS.get((label or "").upper()) for label in (one, other))
-    return bool(first and second) and first == (second[0], -second[1])  # type: ignore[index]
-
-
-def known(label: str | None) -> bool:
-    """Tell whether a label names a direction.
-
-    Examples
-    --------
-    >>> known("ap"), known("98"), known(None)
-    (True, False, False)
-    """
-    return (label or "").upper() in _TOWARDS
-
-
-def differ_by_direction(one: str, other: str) -> bool:
-    """Tell whether two descriptions are equal but for one word that names opposite directions.
-
-    Examples
-    --------
-    >>> differ_by_direction("ep2d_diff_AP", "ep2d_diff_PA")
-    True
-    >>> differ_by_direction("DTI AP 30", "DTI PA 60"), differ_by_direction("DTI MAP", "DTI MPA")
-    (False, False)
-    """
-    # the pattern's group makes re.split keep the words: they are at the odd places
-    first, second = (_TOKEN.split(" ".join(text.split()).casefold()) for text in (one, other))
-    if len(first) != len(second):
-        return False
-    changed = [place for place, text in enumerate(first) if text != second[place]]
-    return (
-        len(changed) == 1
-        and changed[0] % 2 == 1
-        and labels_opposite(first[changed[0]], second[changed[0]])
-    )
-
-
-def of_label(label: str | None, affine: NDArray[np.float64]) -> str | None:
-    """Read a direction from a label and the image's axes; None when the label names none.
-
-    Parameters
-    ----------
-    label : str or None
-        ``AP``, ``PA``, ``LR``, ``RL``, ``SI``, ``IS``, ``HF`` or ``FH``.
-    affine : ndarray of float, shape (4, 4)
-
-    Examples
-    --------
-    >>> of_label("AP", np.diag([-2.0, 2.0, 2.0, 1.0]))
-    'j-'
-    >>> of_label("LR", np.diag([-2.0, 2.0, 2.0, 1.0]))
-    'i-'
-    """
-    towards = _TOWARDS.get((label or "").upper())
-    if towards is None:
-        return None
-    world, sign = towards
-    axes = affine[:3, :3]
-    cosines = axes[world] / np.linalg.norm(axes, axis=0)
-    axis = int(np.abs(cosines).argmax())
-    return "ijk"[axis] + ("" if sign * cosines[axis] > 0 else "-")
-
-
 def of_series(series: Side, given: str | None = None) -> Direction | None:
     """Find the direction of a series that has no partner.
 
@@ -188,7 +104,7 @@ def of_series(series: Side, given: str | None = None) -> Direction | None:
         return _given(series, given)
     if series.told:
         return Direction(series.told)
-    value = of_label(series.label, series.affine)
+    value = labels.of_label(series.label, series.affine)
     if value is None or series.axis not in (None, value[0]):
         return None
     return _of_label(series, value)
@@ -214,13 +130,20 @@ def of_pair(main: Side, reverse: Side, given: str | None = None) -> tuple[Direct
     """
     if given:
         first = _given(main, given)
-        other = opposite(first.value)
-        second = Direction(reverse.told) if reverse.told else Direction(other, first.source)
+        source = first.source or "the opposite of the series that it goes with"
+        second = Direction(reverse.told or opposite(first.value), None if reverse.told else source)
+        # what a person says of one image does not make a pair of two that are named alike
+        if not reverse.told and labels.same(main.label, reverse.label):
+            raise _bad(
+                f"{main.name} and {reverse.name}: are both named dir-{reverse.label}, opposite "
+                "phase encoding is not certain",
+                "add PhaseEncodingDirection to the sidecars, or rename the images",
+            )
     elif main.told and reverse.told:
         first, second = Direction(main.told), Direction(reverse.told)
-    elif not (main.told or reverse.told) and labels_opposite(main.label, reverse.label):
+    elif not (main.told or reverse.told) and labels.opposite(main.label, reverse.label):
         first, second = (
-            _of_label(one, str(of_label(one.label, one.affine))) for one in (main, reverse)
+            _of_label(one, str(labels.of_label(one.label, one.affine))) for one in (main, reverse)
         )
     else:
         raise _unknown(main, reverse)
@@ -247,18 +170,18 @@ def check_given(given: str) -> None:
     Failure
         USAGE.
     """
-    if given not in DIRECTIONS and not known(given):
+    if given not in DIRECTIONS and not labels.known(given):
         raise Failure(
             Category.USAGE,
             f"phase encoding {given!r} is no direction",
-            f"use one of {', '.join((*DIRECTIONS, *_TOWARDS))}",
+            f"use one of {', '.join((*DIRECTIONS, *labels.TOWARDS))}",
         )
 
 
 def _given(series: Side, given: str) -> Direction:
     """Read what a person says, and compare it with the sidecar."""
     check_given(given)
-    value = given if given in DIRECTIONS else str(of_label(given, series.affine))
+    value = given if given in DIRECTIONS else str(labels.of_label(given, series.affine))
     if (series.told and series.told != value) or series.axis not in (None, value[0]):
         raise _bad(
             f"{series.name}: its sidecar tells phase encoding {series.told or series.axis}, "

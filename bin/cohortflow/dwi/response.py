@@ -1,4 +1,4 @@
-"""Response functions: the signal of a single fibre, of grey matter and of CSF, from the scan itself.
+"""Response functions: the signal of one fibre, of grey matter and of CSF, from the scan itself.
 
 White matter: the voxels that look most like one fibre, found anew with the response that they give
 until they stay the same (Tournier et al. 2013, doi:10.1002/nbm.3017), among those of the highest
@@ -136,8 +136,11 @@ def single_shell(
     axes: NDArray[np.floating],
     lmax: int,
     penalty: float,
+    name: str,
 ) -> tuple[Array, NDArray[np.intp], NDArray[np.floating]]:
-    """Estimate the response of a shell; see `fibres` for the candidates' `signal` and `axes`.
+    """Estimate the response of a shell of the series of a `name`.
+
+    See `fibres` for the candidates' `signal` and `axes`.
 
     Returns
     -------
@@ -161,15 +164,15 @@ def single_shell(
     if not (found[0] > 0 > found[1]):
         raise Failure(
             Category.DATA_INVALID,
-            f"the voxels of highest FA show no fibres at b={shell.bval:g}: their signal is not "
-            "lowest along their direction",
-            "check the b-vectors and the mask, or use --method tensor",
+            f"{name}: the voxels of highest FA show no fibres at b={shell.bval:g}: their signal is "
+            "not lowest along their direction",
+            "check the b-vectors and the mask, or use --fod tensor",
         )
     return found, chosen, guess
 
 
 def tissues(
-    fa: NDArray[np.floating], decay: NDArray[np.floating]
+    fa: NDArray[np.floating], decay: NDArray[np.floating], name: str
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Choose voxels of grey matter and of CSF.
 
@@ -178,6 +181,8 @@ def tissues(
     fa : ndarray, shape (voxels,)
     decay : ndarray, shape (voxels,)
         Mean over the shells of ln(S0 / S).
+    name : str
+        Of the series, for the error.
 
     Returns
     -------
@@ -206,9 +211,9 @@ def tissues(
     if min(len(fluid), len(grey)) < LEAST_TISSUE // 2:
         raise Failure(
             Category.DATA_INVALID,
-            f"{len(grey)} voxels of grey matter and {len(fluid)} of CSF were found in the mask, "
-            f"their responses need {LEAST_TISSUE} of each",
-            "use a mask of the whole brain, or --method csd",
+            f"{name}: {len(grey)} voxels of grey matter and {len(fluid)} of CSF were found in the "
+            f"mask, their responses need {LEAST_TISSUE} of each",
+            "use a mask of the whole brain, or --fod csd",
         )
     return np.sort(grey), np.sort(fluid)
 

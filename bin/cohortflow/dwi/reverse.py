@@ -16,8 +16,8 @@ from cohortflow.dwi import sidecar as sidecars
 from cohortflow.dwi.gradients import B0_MAXIMUM
 
 _KEPT = (
-    "TotalReadoutTime", "EstimatedTotalReadoutTime", "EffectiveEchoSpacing", "EchoTime",
-    "RepetitionTime", "SeriesDescription",
+    "TotalReadoutTime", "EstimatedTotalReadoutTime", "EffectiveEchoSpacing", "ReconMatrixPE",
+    "EchoTime", "RepetitionTime", "SeriesDescription",
 )  # fmt: skip
 
 

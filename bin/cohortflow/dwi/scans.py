@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cohortflow.core.outcome import Category, Failure
-from cohortflow.dwi import bids, candidates, grids, phase
+from cohortflow.dwi import bids, candidates, grids, labels, phase
 from cohortflow.dwi import sidecar as sidecars
 
 
@@ -80,14 +80,16 @@ def opposed(main: Scan, other: Scan, *, alike: bool = True) -> bool:
 def same_way(main: Scan, other: Scan) -> bool:
     """Tell whether it is known that directions are not opposite."""
     first, second = phase.told(main.fields), phase.told(other.fields)
-    labels = [scan.entities.get("dir") for scan in (main, other)]
-    return bool(first and second) or (not (first or second) and all(map(phase.known, labels)))
+    told_by_name = [scan.entities.get("dir") for scan in (main, other)]
+    return bool(first and second) or (
+        not (first or second) and all(map(labels.known, told_by_name))
+    )
 
 
 def labels_opposite(main: Scan, other: Scan, *, alike: bool = True) -> bool:
     """Tell whether labels are opposite, of names that are `alike` otherwise."""
     one, two = ({**scan.entities} for scan in (main, other))
-    opposite = phase.labels_opposite(one.pop("dir", None), two.pop("dir", None))
+    opposite = labels.opposite(one.pop("dir", None), two.pop("dir", None))
     return opposite and (one == two or not alike)
 
 

@@ -72,7 +72,7 @@ def group(table: Gradients) -> tuple[Shell, ...]:
     return (*zero, *(Shell(float(table.bvals[g].mean()), np.sort(g)) for g in groups))
 
 
-def plan(table: Gradients, method: str = "auto", lmax: int = 0) -> Plan:
+def plan(table: Gradients, method: str = "auto", lmax: int = 0, name: str = "the series") -> Plan:
     """Choose method, shells and degree.
 
     Parameters
@@ -84,6 +84,8 @@ def plan(table: Gradients, method: str = "auto", lmax: int = 0) -> Plan:
     lmax : int
         Even degree; 0 for the largest whose coefficients are no more than the directions of the
         largest shell, at most `LARGEST_LMAX` (6 for tensor).
+    name : str
+        Of the series, for errors.
 
     Raises
     ------
@@ -101,9 +103,9 @@ def plan(table: Gradients, method: str = "auto", lmax: int = 0) -> Plan:
     most = max(numbers, default=0)
     found = _automatic(most, len(usable)) if method == "auto" else method
     if found != "tensor" and most < LEAST_DIRECTIONS:
-        raise _unfit(found, f"{most} directions, it needs {LEAST_DIRECTIONS}")
+        raise _unfit(name, found, f"{most} directions, {{}} needs {LEAST_DIRECTIONS}")
     if found == "msmt" and len(usable) < 2:
-        raise _unfit(found, "one shell of weighted volumes, it needs two")
+        raise _unfit(name, found, "fewer than two weighted shells, {} needs two")
     if found == "tensor":
         return Plan(found, (zero, *weighted), lmax or TENSOR_LMAX, most, ())
     # the highest b-value tells crossings apart best, as long as it has directions enough
@@ -131,11 +133,10 @@ def _degree(directions: int) -> int:
 
 
 def directions(table: Gradients, shell: Shell) -> int:
+    """Return how many distinct directions a shell has, see `gradients.directions`."""
     part = Gradients(table.bvals[shell.volumes], table.bvecs[shell.volumes])
     return gradients.directions(part)
 
 
-def _unfit(method: str, why: str) -> Failure:
-    return Failure(
-        Category.DATA_INVALID, f"method {method}: the series has {why}", "use --method auto"
-    )
+def _unfit(name: str, method: str, why: str) -> Failure:
+    return Failure(Category.DATA_INVALID, f"{name}: has {why.format(method)}", "use --fod auto")

@@ -1,8 +1,8 @@
 """The tensor's orientation distribution: for series with too few directions to see crossings.
 
 The distribution of a Gaussian diffusion process within a solid angle is proportional to
-``(u' D^-1 u)^(-3/2)`` (Aganj et al. 2010, doi:10.1002/mrm.22365). Its power is sharper; it still has
-one ridge or one peak at most, so two fibres that cross look like one or like a disc.
+``(u' D^-1 u)^(-3/2)`` (Aganj et al. 2010, doi:10.1002/mrm.22365). Its power is sharper; it still
+has one ridge or one peak at most, so two fibres that cross look like one or like a disc.
 """
 
 from __future__ import annotations

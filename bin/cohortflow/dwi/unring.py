@@ -223,8 +223,8 @@ def draw(data: Series, result: Unringed, numbers: Mapping[str, float | None]) ->
     region = brain(data.b0, series.voxel_size(data.affine))
     removed = numbers["ringing_removed"]
     said = [] if removed is None else [f"b=0 changed by {100 * removed:.1f} % of the brain's mean"]
-    said += ["what was taken away should be waves along edges"]
-    said += ["see the warnings in the sidecar"] if result.warnings else []
+    advice = "what was taken away should be waves along edges"
+    said += ["see the warnings in the sidecar" if result.warnings else advice]
     # Of the weighted volume only what was taken away: its own rows look alike.
     rows = compare.rows(data, result.data, region)
     rows = [*rows[:3], *rows[5:]]

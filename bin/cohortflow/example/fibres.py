@@ -161,7 +161,9 @@ def _signal(
     crossing = ((kind == 1) | (kind == 2))[:, None]
     white = np.where(crossing, fibres.mean(axis=1), fibres[:, 0])
     parts = (white, np.exp(-bvals * GREY)[None], np.exp(-bvals * CSF)[None])
-    made = sum(s0 * fractions[:, [i]] * part for i, (s0, part) in enumerate(zip(S0, parts)))
+    made = sum(
+        s0 * fractions[:, [i]] * part for i, (s0, part) in enumerate(zip(S0, parts, strict=True))
+    )
     return np.asarray(made)
 
 
