@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from cohortflow.core import importers
+from cohortflow.core import importers, lanes
 from cohortflow.core.manifest import Header, Unit
 from cohortflow.core.outcome import Category, Failure
+from core.engine_factory import LANE
 
 pytestmark = pytest.mark.usefixtures("fake_lane")
 HEADER = {"lane": "fake", "dataset": "/study", "generated_by": "a test"}
@@ -65,6 +67,24 @@ def test_csttools_form(golden: Path) -> None:
     assert (first.id, first.folder) == ("sub-001_ses-01", "sub-001/ses-01")
     assert first.inputs[0].path == "/data/sub-001_dwi.nii.gz"
     assert (second.id, second.options) == ("sub-002", {"series_uid": "1.2.840.2"})
+
+
+def test_a_lane_may_know_what_csttools_options_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = (replace(LANE.steps[0], options=("series_uid", "level")), *LANE.steps[1:])
+    lane = replace(LANE, steps=steps, foreign=lambda given: {"level": str(given["how"])})
+    monkeypatch.setattr(lanes, "get", lambda _name: lane)
+    path = tmp_path / "batch.json"
+    subjects = [
+        {"id": "01", "image": "a.nii"},
+        {"id": "02", "image": "b.nii", "options": {"how": "high", "level": True}},
+    ]
+    path.write_text(json.dumps({"options": {"how": "low"}, "subjects": subjects}))
+    assert [one.options for one in read(path)[1]] == [{"level": "low"}, {"level": "high"}]
+    path.write_text(json.dumps({"options": ["how"], "subjects": subjects}))
+    with pytest.raises(Failure, match="options is not an object"):
+        read(path)
 
 
 def test_the_study_can_be_named(golden: Path, tmp_path: Path) -> None:

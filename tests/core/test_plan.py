@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cohortflow.core import failed, manifest, plan, publish
+from cohortflow.core import failed, fingerprint, manifest, plan, publish
 from cohortflow.core.manifest import Excluded, Input, Unit
 from cohortflow.core.outcome import Category, Failure
 from cohortflow.core.plan import Wishes
@@ -143,6 +143,29 @@ def test_an_option_of_one_unit_leaves_a_step_out_for_that_unit_alone(
     assert (out / MARK).exists()
     with pytest.raises(Failure, match=r"b\.png missing"):
         publish.publish(out, lane, planned(unit(), out, lane=lane), folders[:1], {})
+
+
+def test_an_option_of_one_unit_brings_a_step_back_that_the_others_leave_out(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = (LANE.steps[0], replace(LANE.steps[1], unless=("level", "none")))
+    shared: dict[str, Any] = {
+        "lane": replace(LANE, steps=steps),
+        "parameters": {"level": "none", "word": ""},
+        "code": {"one": CODE["one"]},
+    }
+    codes = {"fake-two": "ffffffffffff"}
+    monkeypatch.setattr(fingerprint, "code", lambda tool: codes[tool])
+    own = unit(options={"level": "high"})
+    planned_own = planned(own, out, **shared)
+    assert planned_own["steps"]["two"]["code"] == "ffffffffffff"
+    assert planned_own["steps"]["two"]["options"] == {"level": "high"}
+    assert set(planned(unit("02"), out, **shared)["steps"]) == {"one"}
+
+    publish.publish(out, LANE, planned_own, step_folders(tmp_path / "steps", "sub-01"), {})
+    assert plan.decide(own, context(out, **shared), plan.Wishes()).reason == "up to date"
+    codes["fake-two"] = "000000000000"
+    assert plan.decide(own, context(out, **shared), plan.Wishes()).detail == "two"
 
 
 def test_a_changed_option_of_the_unit_is_a_parameter(done: Path) -> None:

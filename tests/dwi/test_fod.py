@@ -11,11 +11,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from scipy.special import sph_harm_y
 
 from cohortflow.core.outcome import Category, Failure
 from cohortflow.dwi import (
-    deconvolve,
     fod,
     fod_files,
     fod_picture,
@@ -24,7 +22,6 @@ from cohortflow.dwi import (
     response,
     shells,
     tensor,
-    tensor_odf,
 )
 from cohortflow.dwi.gradients import Gradients
 from cohortflow.dwi.series import Series
@@ -79,72 +76,6 @@ def right(box: Fibres, made: fod.Distributions, kind: int, degrees: float) -> fl
     return float((near.all(axis=1) & (number == fibres_there)).mean())
 
 
-def turned(axes: np.ndarray, lmax: int) -> np.ndarray:
-    """Return the harmonics of one peak of weight 1 along each axis."""
-    return harmonics.basis(axes, lmax)
-
-
-def spread(number: int, seed: int) -> np.ndarray:
-    """Return unit vectors, random."""
-    drawn = np.random.default_rng(seed).normal(size=(number, 3))
-    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
-
-
-# The basis
-
-
-def test_harmonics_have_the_closed_form() -> None:
-    """MRtrix3's documentation lists these; `bench deconvolution` reads the files with MRtrix3."""
-    x, y, z = spread(50, 1).T
-    made = harmonics.basis(np.column_stack([x, y, z]), 4)
-    root = math.sqrt(15 / math.pi)
-    assert np.allclose(made[:, 0], 1 / math.sqrt(4 * math.pi))
-    assert np.allclose(made[:, 1], root / 2 * x * y)
-    assert np.allclose(made[:, 2], -root / 2 * y * z)
-    assert np.allclose(made[:, 3], math.sqrt(5 / math.pi) / 4 * (3 * z * z - 1))
-    assert np.allclose(made[:, 4], -root / 2 * x * z)
-    assert np.allclose(made[:, 5], root / 4 * (x * x - y * y))
-    four = 3 / 4 * math.sqrt(35 / math.pi)
-    assert np.allclose(made[:, 6], four * x * y * (x * x - y * y))
-    assert np.allclose(
-        made[:, 14], four / 4 * (x * x * (x * x - 3 * y * y) - y * y * (3 * x * x - y * y))
-    )
-
-
-def test_harmonics_of_every_degree_are_scipys() -> None:
-    directions = spread(40, 2)
-    x, y, z = directions.T
-    theta, phi = np.arccos(z), np.arctan2(y, x)
-    made = harmonics.basis(directions, harmonics.LARGEST)
-    for order in range(0, harmonics.LARGEST + 1, 2):
-        for m in range(-order, order + 1):
-            complex_one = sph_harm_y(order, abs(m), theta, phi)
-            part = complex_one.imag if m < 0 else complex_one.real
-            wanted = part * (math.sqrt(2) if m else 1)
-            assert np.allclose(made[:, order * (order + 1) // 2 + m], wanted, atol=1e-12)
-
-
-def test_a_peak_has_the_integral_1_and_the_kernels_see_the_same_function() -> None:
-    axes = spread(30, 3)
-    rows = turned(axes, 8)
-    assert np.allclose(rows[:, 0] * math.sqrt(4 * math.pi), 1)
-    where, heights = peaks.peaks(rows, number=1)
-    assert np.allclose(np.abs((where[:, 0] * axes).sum(axis=1)), 1, atol=1e-6)
-    full = harmonics.count(8) / (4 * math.pi)  # the addition theorem
-    assert np.allclose(heights[:, 0], full, rtol=1e-5)
-
-
-def test_zonal_factors_turn_a_response_into_every_direction() -> None:
-    """A fibre's signal, its distribution times the response, is the response about its axis."""
-    axes, gradients = spread(20, 4), spread(30, 5)
-    answer = np.array([500.0, -250.0, 80.0, -20.0, 4.0])
-    signals = (turned(axes, 8) * harmonics.rotational(answer)) @ harmonics.basis(gradients, 8).T
-    assert np.allclose(signals, harmonics.zonal(axes @ gradients.T, 8) @ answer)
-
-
-# Crossings that are known
-
-
 @pytest.mark.parametrize(("seed", "snr", "axes"), [(611, 25.0, "LAS"), (612, 22.0, "RAS")])
 def test_csd_finds_crossings(seed: int, snr: float, axes: str) -> None:
     """Oblique boxes of both handednesses, b = 3000, 60 directions: in world axes."""
@@ -172,9 +103,6 @@ def test_the_tensors_distribution_follows_single_fibres_and_misses_crossings() -
     assert right(box, made, RIGHT_ANGLE, 7) < 0.05
 
 
-# Volume fractions
-
-
 @pytest.mark.parametrize(("seed", "weighted"), [(613, THREE), (614, TWO)])
 def test_fractions_of_tissues_are_true(seed: int, weighted: object) -> None:
     box = scan(seed, 25.0, "RAS", weighted)
@@ -184,8 +112,8 @@ def test_fractions_of_tissues_are_true(seed: int, weighted: object) -> None:
     assert (wrong.mean(axis=(0, 1, 2)) <= 0.05).all()
     for kind in (SINGLE, RIGHT_ANGLE, SIXTY, CSF, MIXED):
         assert wrong[box.kind == kind].mean() <= 0.05, fibres.KINDS[kind]
-    # Noise that looks like fibres in any direction is taken for white matter, so grey matter is
-    # too little: the bound is of this bias, not of an error of a single voxel.
+    # Noise that looks like fibres is taken for white matter, so grey matter is too little, by 0.07
+    # to 0.08 here (MRtrix3's msmt_csd, given the same responses: 0.09).
     bias = (made.fractions - box.fractions)[box.kind == GREY].mean(axis=0)
     assert np.abs(bias).max() <= 0.1
     assert np.allclose(made.fractions.sum(axis=-1), 1, atol=1e-6)
@@ -194,9 +122,6 @@ def test_fractions_of_tissues_are_true(seed: int, weighted: object) -> None:
 
 def test_one_shell_has_no_fractions() -> None:
     assert found(611, 25.0, "LAS", None, "csd").fractions is None
-
-
-# What the estimate rests on
 
 
 def test_responses_are_those_of_the_tissues() -> None:
@@ -229,153 +154,13 @@ def test_the_distribution_does_not_depend_on_the_scanners_scale() -> None:
     assert np.abs(before).max() > 0.5
 
 
-def slowly(signal: np.ndarray, forward: np.ndarray, lmax: int) -> np.ndarray:
-    """Do what Tournier et al. 2007 say with NumPy, one voxel."""
-    given = deconvolve.problem(forward, lmax, fod.PENALTY)
-    solved = given.start.T @ signal
-    active = np.zeros(len(given.rows), dtype=bool)
-    for _ in range(deconvolve.ITERATIONS):
-        negative = given.rows @ solved < 0
-        if (negative == active).all():
-            break
-        active = negative
-        part = given.rows[active]
-        solved = np.linalg.solve(given.normal + part.T @ part, given.project.T @ signal)
-    return solved
-
-
-def test_kernel_equals_the_paper_done_slowly() -> None:
-    gradients = acquire.sphere_directions(45, np.random.default_rng(6))
-    answer = np.array([500.0, -250.0, 80.0, -20.0, 4.0])
-    forward = harmonics.basis(gradients, 8) * harmonics.rotational(answer)
-    signals = turned(spread(30, 7), 8) + turned(spread(30, 8), 8)
-    noise = np.random.default_rng(9).normal(scale=8, size=(30, 45))
-    signals = (signals @ forward.T + noise).astype(np.float32)
-    made = deconvolve.solve(signals, deconvolve.problem(forward, 8, fod.PENALTY))
-    wanted = np.array([slowly(one.astype(np.float64), forward, 8) for one in signals])
-    assert np.allclose(made, wanted, atol=1e-8 * np.abs(wanted).max())
-
-
 def test_amplitudes_are_hardly_negative_and_unconstrained_ones_would_be() -> None:
     white = found(611, 25.0, "LAS", None, "csd").white.reshape(-1, harmonics.count(8))
     sphere = harmonics.basis(harmonics.half_sphere(500), 8)
     lowest = (white @ sphere.T).min(axis=1) / (white @ sphere.T).max(axis=1)
     assert np.median(lowest) > -0.05
-    bare = turned(spread(1, 3), 8)[0] @ sphere.T
+    bare = harmonics.basis(np.array([[0.6, 0.0, 0.8]]), 8)[0] @ sphere.T
     assert bare.min() / bare.max() < -0.1
-
-
-# Peaks
-
-
-def test_peaks_are_where_a_fine_grid_is_highest() -> None:
-    rows = turned(spread(20, 10), 8) + 0.7 * turned(spread(20, 11), 8)
-    where, heights = peaks.peaks(rows, number=1)
-    fine = harmonics.half_sphere(40000)
-    values = rows @ harmonics.basis(fine, 8).T
-    best = fine[values.argmax(axis=1)]
-    cosine = np.abs((where[:, 0] * best).sum(axis=1))
-    assert np.degrees(np.arccos(np.clip(cosine, 0, 1))).max() < 1
-    assert (heights[:, 0] >= values.max(axis=1) - 1e-6).all()
-    assert np.allclose(heights[:, 0], values.max(axis=1), rtol=1e-3)
-
-
-def test_peaks_keep_their_order_limits_and_distance() -> None:
-    x, y, z = np.eye(3)
-    one = 1.0 * turned(x[None], 8) + 0.6 * turned(y[None], 8) + 0.35 * turned(z[None], 8)
-    where, heights = peaks.peaks(one)
-    assert (np.diff(heights[0]) < 0).all()
-    assert np.allclose(np.abs(where[0]), np.eye(3), atol=0.02)
-    assert (peaks.peaks(one, share=0.5)[1][0] > 0).sum() == 2
-    assert (peaks.peaks(one, least=10 * heights[0, 0])[1] == 0).all()
-    assert (peaks.peaks(one, apart=89.9)[1][0] > 0).sum() <= 3
-    where, heights = peaks.peaks(np.zeros((1, 45)))
-    assert not where.any()
-    assert not heights.any()
-
-
-# The tensor's distribution
-
-
-@pytest.mark.parametrize("power", [1, 4])
-def test_tensors_distribution_has_integral_1_and_points_along_the_tensor(power: int) -> None:
-    frames = np.linalg.qr(np.random.default_rng(12).normal(size=(20, 3, 3)))[0]
-    made = np.einsum("vij,j,vkj->vik", frames, [1.7, 0.4, 0.3], frames)
-    rows = tensor_odf.expand(made, 6, power)
-    assert np.allclose(rows[:, 0] * math.sqrt(4 * math.pi), 1)
-    where, _ = peaks.peaks(rows, number=1)
-    cosine = np.abs((where[:, 0] * frames[:, :, 0]).sum(axis=1))
-    assert np.degrees(np.arccos(np.clip(cosine, 0, 1))).max() < 1
-
-
-# Which method
-
-
-def table(*weighted: tuple[float, int], zeros: int = 2) -> Gradients:
-    """Return a gradient table."""
-    rng = np.random.default_rng(13)
-    bvals = np.concatenate([np.zeros(zeros), *(np.full(n, b) for b, n in weighted)])
-    bvecs = [acquire.sphere_directions(n, rng) for _, n in weighted]
-    return Gradients(bvals, np.concatenate([np.zeros((zeros, 3)), *bvecs]))
-
-
-@pytest.mark.parametrize(
-    ("weighted", "method", "lmax", "used"),
-    [
-        ([(1000.0, 6)], "tensor", 6, [0, 1000]),
-        ([(1000.0, 19)], "tensor", 6, [0, 1000]),
-        ([(1000.0, 12), (2000.0, 12)], "tensor", 6, [0, 1000, 2000]),
-        ([(1000.0, 20)], "csd", 4, [1000]),
-        ([(1000.0, 45)], "csd", 8, [1000]),
-        ([(700.0, 6), (2000.0, 30)], "msmt", 6, [0, 700, 2000]),
-        ([(700.0, 3), (2000.0, 30)], "csd", 6, [2000]),
-    ],
-)
-def test_directions_and_shells_choose_the_method(
-    weighted: list[tuple[float, int]], method: str, lmax: int, used: list[int]
-) -> None:
-    chosen = shells.plan(table(*weighted))
-    assert (chosen.method, chosen.lmax) == (method, lmax)
-    assert [round(shell.bval) for shell in chosen.shells] == used
-
-
-def test_scattered_b_values_are_one_shell() -> None:
-    given = table((1000.0, 30))
-    given.bvals[2:] += np.linspace(-40, 40, 30)
-    zero, only = shells.group(given)
-    assert zero.bval == 0
-    assert len(only.volumes) == 30
-
-
-@pytest.mark.parametrize(
-    ("weighted", "method", "message"),
-    [
-        ([(1000.0, 19)], "csd", "19 directions, csd needs 20"),
-        ([(700.0, 8), (2000.0, 15)], "msmt", "15 directions, msmt needs 20"),
-        ([(2000.0, 60)], "msmt", "fewer than two weighted shells, msmt needs two"),
-    ],
-)
-def test_a_method_that_the_series_does_not_allow_is_refused(
-    weighted: list[tuple[float, int]], method: str, message: str
-) -> None:
-    with pytest.raises(Failure, match=f"s.nii: has {message}: use --fod auto") as caught:
-        shells.plan(table(*weighted), method, name="s.nii")
-    assert caught.value.category == Category.DATA_INVALID
-
-
-@pytest.mark.parametrize("lmax", [3, -2, 14])
-def test_a_degree_that_is_none_is_refused(lmax: int) -> None:
-    with pytest.raises(Failure, match="is no degree") as caught:
-        shells.plan(table((1000.0, 60)), "csd", lmax)
-    assert caught.value.category == Category.USAGE
-
-
-# Refusals
-
-
-def without(box: Fibres, *kinds: int) -> np.ndarray:
-    """Return a mask of all voxels but those of some kinds."""
-    return ~np.isin(box.kind, kinds)
 
 
 def refused(box: Fibres, mask: np.ndarray, method: str) -> str:
@@ -412,9 +197,6 @@ def test_fibres_of_which_the_signal_is_highest_along_them_are_refused() -> None:
     with pytest.raises(Failure, match=r"s\.nii: the voxels of highest FA show no") as caught:
         response.single_shell(signal, shell, directions, axes, 8, fod.PENALTY, "s.nii")
     assert caught.value.category == Category.DATA_INVALID
-
-
-# The files
 
 
 @pytest.mark.parametrize(("seed", "weighted", "method"), [(611, None, "csd"), (613, THREE, "msmt"),

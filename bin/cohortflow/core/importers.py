@@ -111,14 +111,19 @@ def _from_csv(path: Path, lane: lanes.Lane, base: Path, given: Mapping[str, str]
 def _from_csttool(
     path: Path, value: dict[str, Any], lane: lanes.Lane, base: Path, given: Mapping[str, str]
 ) -> Iterator[Unit]:
-    """Yield the subjects of csttool's batch manifest; its processing options are not ours."""
+    """Yield the subjects of csttool's batch manifest; the lane knows what its options mean."""
     parameters = lane.resolve(given)
+    study = value.get("options") or {}
+    if not isinstance(study, dict):
+        raise _bad(path, "options is not an object")
     if not isinstance(value["subjects"], list):
         raise _bad(path, "subjects is not a list")
     for number, subject in enumerate(value["subjects"], start=1):
         if not isinstance(subject, dict) or not isinstance(subject.get("options") or {}, dict):
             raise _bad(path, f"subject {number} is not an object")
-        options = {**subject, **(subject.get("options") or {})}
+        own = subject.get("options") or {}
+        ours = lane.foreign({**study, **own}) if lane.foreign else {}
+        options = {**subject, **own, **ours}
         columns = _columns(lane)
         filled = {k: str(v) for k, v in options.items() if k in columns and v not in (None, "")}
         yield _unit(path, f"subject {number}", filled, lane, base, parameters)

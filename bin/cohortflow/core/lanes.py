@@ -96,6 +96,9 @@ class Lane:
         Bytes of scratch and output for each byte of input, to reckon disk space before a run.
     aliases : mapping of str to str
         Other names of roles that users' manifests have.
+    foreign : callable or None
+        ``foreign(options)`` makes options of a unit of those in csttool's manifest, the study's
+        and the subject's own; None when nothing corresponds to them.
     bidsignore : tuple of str
         Patterns that hide the lane's outputs that BIDS does not name yet.
     optional : tuple of str
@@ -134,6 +137,7 @@ class Lane:
     roles: tuple[str, ...]
     space: float = 4.0
     aliases: Mapping[str, str] = field(default_factory=dict)
+    foreign: Callable[[Mapping[str, Any]], dict[str, str]] | None = None
     bidsignore: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     unless: Mapping[str, tuple[str, str]] = field(default_factory=dict)

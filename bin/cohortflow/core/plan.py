@@ -146,7 +146,7 @@ def _why_run(unit: Unit, shared: Context, wishes: Wishes) -> tuple[str, str]:
     if changed:
         name = changed[0]
         return "parameter changed", f"{name}: {had.get(name)} → {wanted.get(name)}"
-    steps = [name for name, code in shared.code.items() if done.code.get(name) != code]
+    steps = [name for name, code in _code(unit, shared).items() if done.code.get(name) != code]
     if steps and wishes.stale == "run":
         return "code changed", ", ".join(steps)
     return "", f"kept although the code of {', '.join(steps)} changed" if steps else ""
@@ -161,13 +161,25 @@ def _changed_inputs(unit: Unit, done: marker.Marker) -> str:
 
 def identity(unit: Unit, shared: Context) -> str:
     """Fingerprint all that a unit's result depends on: inputs, options, parameters, code."""
-    facts = (fingerprint.inputs(unit.inputs), unit.options, shared.parameters, shared.code)
+    code = _code(unit, shared)
+    facts = (fingerprint.inputs(unit.inputs), unit.options, shared.parameters, code)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _code(unit: Unit, shared: Context) -> dict[str, str]:
+    """Return the fingerprint of the code of each step of a unit; its options count."""
+    running = shared.lane.running({**shared.parameters, **unit.options})
+    return {
+        # a unit may have a step that the others leave out
+        step.name: shared.code.get(step.name) or fingerprint.code(f"{shared.lane.name}-{step.name}")
+        for step in running
+    }
 
 
 def _settings(unit: Unit, shared: Context, wishes: Wishes) -> dict[str, dict[str, Any]]:
     """State what each step depends on beside its files: this goes into Nextflow's task hash."""
     everything = {**shared.parameters, **unit.options}
+    code = _code(unit, shared)
     common = {
         "prefix": unit.id,
         "inputs": fingerprint.inputs(unit.inputs),
@@ -176,7 +188,7 @@ def _settings(unit: Unit, shared: Context, wishes: Wishes) -> dict[str, dict[str
     return {
         step.name: {
             **common,
-            "code": shared.code[step.name],
+            "code": code[step.name],
             "options": {
                 name: everything[name]
                 for name in (*step.parameters, *step.options)
@@ -296,7 +308,7 @@ def line(decision: Decision, shared: Context) -> dict[str, Any]:
         value["run"] = shared.run
         value["dataset"] = shared.dataset
         value["parameters"] = shared.parameters
-        value["code"] = shared.code
+        value["code"] = _code(decision.unit, shared)
     return value
 
 

@@ -17,6 +17,8 @@ from cohortflow.dwi.series import Series
 
 MINIMUM_VOLUMES = 6
 """With fewer, the signal's three to five components leave no eigenvalues of noise alone."""
+MINIMUM_VOXELS = MINIMUM_VOLUMES
+"""Of a patch, which has no more eigenvalues than voxels."""
 WINDOWS = (3, 15)
 """The least and the greatest edge of a patch in voxels."""
 CORRELATED = 0.1
@@ -63,9 +65,10 @@ def check(data: Series, window: int = 0) -> int:
     ------
     Failure
         USAGE for a window that is even or out of `WINDOWS`; DATA_INVALID for a series with fewer
-        than `MINIMUM_VOLUMES` volumes or values that are not finite.
+        than `MINIMUM_VOLUMES` volumes, less than `MINIMUM_VOXELS` voxels or values that are not
+        finite.
     """
-    volumes = data.data.shape[3]
+    *shape, volumes = data.data.shape
     least, greatest = WINDOWS
     if window and (window % 2 == 0 or not least <= window <= greatest):
         raise Failure(
@@ -79,13 +82,21 @@ def check(data: Series, window: int = 0) -> int:
             f"{data.path}: {volumes} volumes, denoising needs {MINIMUM_VOLUMES}",
             "leave the step out with --denoise none, or use the complete series",
         )
+    edge = window or window_of(volumes, tuple(shape))
+    voxels = int(np.prod(np.minimum(edge, shape)))
+    if voxels < MINIMUM_VOXELS:
+        raise Failure(
+            Category.DATA_INVALID,
+            f"{data.path}: {voxels} voxels, denoising needs {MINIMUM_VOXELS}",
+            "leave the step out with --denoise none, or use the complete image",
+        )
     if not np.isfinite(data.data).all():
         raise Failure(
             Category.DATA_INVALID,
             f"{data.path}: has values that are not finite numbers",
             "convert the series again",
         )
-    return window or window_of(volumes, data.data.shape)
+    return edge
 
 
 def compute(data: Series, window: int = 0, threads: int = 1) -> Denoised:

@@ -53,7 +53,18 @@ def of_selection(study: Path, selection: Selection) -> Iterator[Unit]:
 
 
 def of_manifest(unit: Unit, base: Path, _parameters: Mapping[str, str]) -> Unit:
-    """Complete a unit of a manifest as `complete` does, for the engine."""
+    """Complete a unit of a manifest as `complete` does, for the engine.
+
+    Raises
+    ------
+    Failure
+        As `complete`; USAGE for an option that is a parameter and has a value that it cannot have.
+    """
+    from cohortflow.dwi.lane import LANE  # it imports this module
+
+    for parameter in LANE.parameters:
+        if parameter.name in unit.options:
+            parameter.checked(unit.options[parameter.name])
     return complete(unit, base)
 
 

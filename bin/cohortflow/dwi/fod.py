@@ -89,21 +89,45 @@ def compute(data: Series, mask: NDArray[np.bool_], chosen: Plan, threads: int = 
     if chosen.method == "tensor":
         white = tensor_odf.compute(data, mask, chosen.lmax, SHARPENING, threads)
         return Distributions(chosen, white, None, None, None, maps.fa)
-    found = responses(data, mask, chosen, maps)
-    world = _world(data)
-    forward = _forward(found, world, chosen.lmax)
-    extra = 0 if found.grey is None else 2
+    answer = responses(data, mask, chosen, maps)
+    result = deconvolved(data, mask, chosen, answer, threads)
+    if answer.grey is None:
+        return Distributions(chosen, result, None, None, answer, maps.fa)
+    number = harmonics.count(chosen.lmax)
+    tissues = np.maximum(result[..., number:], 0)
+    white = np.ascontiguousarray(result[..., :number])
+    return Distributions(chosen, white, tissues[..., 0], tissues[..., 1], answer, maps.fa)
+
+
+def deconvolved(
+    data: Series, mask: NDArray[np.bool_], chosen: Plan, answer: Response, threads: int = 1
+) -> Map:
+    """Deconvolve a series with responses that are known.
+
+    Parameters
+    ----------
+    data : Series
+    mask : ndarray of bool, shape (x, y, z)
+    chosen : Plan
+        Its method is csd or msmt.
+    answer : Response
+        Of the plan's shells and degree.
+    threads : int
+        The result is the same for any number.
+
+    Returns
+    -------
+    ndarray of float32, shape (x, y, z, coefficients)
+        The harmonics in world axes, then grey matter and CSF for msmt; 0 outside the mask.
+    """
+    forward = _forward(answer, _world(data), chosen.lmax)
+    extra = 0 if answer.grey is None else 2
     given = deconvolve.problem(forward, chosen.lmax, PENALTY, extra)
     volumes = np.concatenate([shell.volumes for shell in chosen.shells])
     result = np.zeros((*mask.shape, forward.shape[1]), np.float32)
     levels = np.flatnonzero(mask.any(axis=(0, 1))).tolist()
     pool.each(partial(_level, data.data, mask, volumes, given, result), levels, threads)
-    number = harmonics.count(chosen.lmax)
-    if not extra:
-        return Distributions(chosen, result, None, None, found, maps.fa)
-    tissues = np.maximum(result[..., number:], 0)
-    white = np.ascontiguousarray(result[..., :number])
-    return Distributions(chosen, white, tissues[..., 0], tissues[..., 1], found, maps.fa)
+    return result
 
 
 def _level(

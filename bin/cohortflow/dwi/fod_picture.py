@@ -82,9 +82,8 @@ def close_ups(fa: Map, directions: Map, affine: NDArray[np.float64]) -> Any:  # 
     width = (mosaic.WIDTH - 4 * _GAP) // 3
     canvas = Image.new("RGB", (mosaic.WIDTH, _HEAD + width + _FOOT), mosaic.BACK)
     pen = ImageDraw.Draw(canvas)
-    text = (
-        "where most fibres cross, lines along them: red left-right, green front-back, blue up-down"
-    )
+    place = "where most fibres cross" if directions[..., 1:, :].any() else "where FA is high"
+    text = f"{place}, lines along fibres: red left-right, green front-back, blue up-down"
     pen.text((14, 4), text, font=mosaic.font(15), fill=mosaic.TEXT)
     for plane, name in enumerate(_PLANES):
         panel = _panel(upright, turned, sizes, axes, plane, width)

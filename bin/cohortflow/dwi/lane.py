@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from cohortflow.core.lanes import Lane, Parameter, Step
-from cohortflow.dwi import discover, filters
+from cohortflow.dwi import csttool_options, discover, filters
 
 _MAPS = ("FA", "MD", "RD", "AD", "DEC", "V1")
+_ORIENTATIONS = (
+    "model-CSD_param-FOD",
+    "model-CSD_param-peaks",
+    "model-CSD_param-fractions",
+    "model-DTI_param-ODF",
+    "model-DTI_param-peaks",
+)
+"""What `fod` makes depends on the series."""
 _SERIES = ("converted", "denoised", "unringed", "corrected", "unbiased")
 
 
 def _figure(step: str) -> str:
     return f"figures/{{prefix}}_desc-{step}_dwi.png"
+
+
+def _step(name: str, *others: str) -> Step:
+    """Make a step that the parameter of its name leaves out, for all units or by a unit's own."""
+    parameters = (name, *others)
+    return Step(name, parameters=parameters, options=parameters, unless=(name, "none"))
 
 
 def _map(name: str) -> tuple[str, str]:
@@ -31,6 +45,7 @@ _MADE_BY = {
         *(path for name in _MAPS for path in _map(f"model-DTI_param-{name}")),
         _figure("tensor"),
     ),
+    "fod": (_figure("fod"),),
 }
 """What each step that can be left out publishes; each has the parameter of its name."""
 
@@ -39,14 +54,14 @@ LANE = Lane(
     title="Diffusion MRI: preprocessed series, brain mask, tensor maps and fibre orientations",
     steps=(
         Step("convert", options=("series_uid", "reverse_series_uid", "phase_encoding")),
-        Step("denoise", parameters=("denoise",), unless=("denoise", "none")),
-        Step("unring", parameters=("unring",), unless=("unring", "none")),
-        Step("correct", parameters=("correct", "outliers"), unless=("correct", "none")),
-        Step("mask", parameters=("mask",)),
-        Step("bias", parameters=("bias",), unless=("bias", "none")),
-        Step("orient", parameters=("gradient_check",)),
-        Step("tensor", parameters=("tensor",), unless=("tensor", "none")),
-        Step("fod", parameters=("fod",), unless=("fod", "none")),
+        _step("denoise"),
+        _step("unring"),
+        _step("correct", "outliers"),
+        Step("mask", parameters=("mask",), options=("mask",)),
+        _step("bias"),
+        Step("orient", parameters=("gradient_check",), options=("gradient_check",)),
+        _step("tensor"),
+        _step("fod"),
     ),
     parameters=(
         Parameter("denoise", "mppca", ("mppca", "none"), "Denoise the series."),
@@ -72,7 +87,12 @@ LANE = Lane(
             "What to do when the b-vectors look flipped or swapped.",
         ),
         Parameter("tensor", "wls", ("wls", "none"), "Fit the diffusion tensor."),
-        Parameter("fod", "auto", ("auto", "none"), "Estimate fibre orientations."),
+        Parameter(
+            "fod",
+            "auto",
+            ("auto", "msmt", "csd", "tensor", "none"),
+            "Estimate fibre orientations: by what the series allows, or by one method.",
+        ),
     ),
     outputs=(
         *(f"dwi/{{prefix}}_desc-preproc_dwi.{end}" for end in ("nii.gz", "bval", "bvec", "json")),
@@ -82,7 +102,11 @@ LANE = Lane(
         "metrics.json",
         *(path for made in _MADE_BY.values() for path in made),
     ),
-    optional=(*_map("param-displacement"), _figure("susceptibility")),
+    optional=(
+        *_map("param-displacement"),
+        _figure("susceptibility"),
+        *(path for name in _ORIENTATIONS for path in _map(name)),
+    ),
     unless={path: (step, "none") for step, made in _MADE_BY.items() for path in made},
     handed_on=(
         *(f"dwi/{{prefix}}_desc-{name}_dwi.*" for name in _SERIES),
@@ -93,5 +117,6 @@ LANE = Lane(
     filters=filters.read_filters,
     roles=("dwi", "bval", "bvec", "json", "dicom", "reverse", "reverse_bval", "reverse_json"),
     aliases={"nifti": "dwi"},
+    foreign=csttool_options.of_csttool,
     bidsignore=("**/*_dwimap.*", "**/*_desc-preproc_dwi.bval", "**/*_desc-preproc_dwi.bvec"),
 )

@@ -262,6 +262,8 @@ def marchenko_pastur(values: Matrix, longer: int) -> tuple[int, float]:
         total += values[index]
         count = index + 1 - empty
         freedom = longer - (size - 1 - index)
-        if values[index] - values[empty] < 4.0 * total / np.sqrt(count * freedom):
+        narrow = values[index] - values[empty] < 4.0 * total / np.sqrt(count * freedom)
+        # noise leaves few volumes that depend on others; where most do, what is small is signal
+        if narrow and count > empty:
             noise, variance = index + 1, total / (count * freedom)
     return noise, variance
