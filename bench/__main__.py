@@ -12,7 +12,19 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-BENCHES = ("discovery", "tensor", "cells", "engine", "slurm", "publish", "plan", "report")
+BENCHES = (
+    "discovery",
+    "tensor",
+    "denoising",
+    "unringing",
+    "deconvolution",
+    "cells",
+    "engine",
+    "slurm",
+    "publish",
+    "plan",
+    "report",
+)
 SIZES = ("full", "small", "tiny")
 
 

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.timing import (
-    THREADS,
-    Contender,
-    Table,
-    compare,
-    emptied,
-    environment,
-    python,
-    spend,
-    tool,
-)
+from bench import growth
+from bench.timing import THREADS, Contender, Table, compare, emptied, python, spend, tool
 
 # Voxels x, y, z, directions; rounds (DIPY takes some 20 s of each).
 SIZES = {"full": (64, 64, 40, 30, 3), "small": (64, 64, 40, 30, 1), "tiny": (20, 20, 16, 8, 1)}
@@ -30,8 +19,10 @@ def measure(folder: Path, size: str) -> Iterator[Table]:
     spend(python("make", "scan", scan, x, y, z, directions))
     image = scan / "sub-01_desc-converted_dwi.nii"
     ours = python("denoising", "ours", image, folder / "a.nii")
+    spend(ours)  # compiles, if that was not yet done
     cold = {"NUMBA_CACHE_DIR": str(cache)}
     mrtrix = ["dwidenoise", "-quiet", "-force", "-nthreads", str(THREADS)]
+    threads = ("--threads", THREADS)
     table = compare(
         f"denoising: {x} x {y} x {z} voxels, {directions + 3} volumes, two threads",
         [
@@ -39,7 +30,7 @@ def measure(folder: Path, size: str) -> Iterator[Table]:
             Contender("the same, compiled anew", ours, before=emptied(cache), more=cold),
             Contender(
                 "dwi-denoise, with picture and metrics",
-                tool("dwi-denoise", image, "--output", folder / "tool", "--overwrite"),
+                tool("dwi-denoise", image, "--output", folder / "tool", "--overwrite", *threads),
             ),
             Contender(
                 "MRtrix3, dwidenoise",
@@ -50,20 +41,11 @@ def measure(folder: Path, size: str) -> Iterator[Table]:
         ],
         rounds,
     )
-    notes = [
-        f"correlation with {name}: {images:.5f}, of what was taken away {changes:.3f}"
-        for name, other in (("MRtrix3", "b.nii"), ("DIPY", "c.nii"))
-        if (folder / other).exists()
-        for images, changes in [_agreement(image, folder / "a.nii", folder / other)]
-    ]
+    others = (("MRtrix3", folder / "b.nii"), ("DIPY", folder / "c.nii"))
+    notes = growth.agreements("denoising", image, folder / "a.nii", others)
     yield Table(table.title, table.columns, table.rows, [*table.notes, *notes])
-
-
-def _agreement(*paths: Path) -> tuple[float, float]:
-    command = python("unringing", "agreement", *paths)
-    done = subprocess.run(command, env=environment(), check=True, capture_output=True, text=True)
-    images, changes = json.loads(done.stdout)
-    return images, changes
+    title = "denoising alone, two threads: how it grows"
+    yield growth.table(title, "denoising", "dwi-denoise", folder, size)
 
 
 def ours(image: str, out: str) -> None:
@@ -86,5 +68,13 @@ def dipy(image: str, out: str) -> None:
     nib.save(nib.Nifti1Image(sigma.astype(np.float32), loaded.affine), f"{out}_noise.nii")
 
 
+def alone(image: str) -> None:
+    from cohortflow.dwi import denoise
+
+    growth.alone(lambda data: denoise.compute(data, threads=THREADS), image)
+
+
+COMMANDS = {"ours": ours, "dipy": dipy, "alone": alone, "agreement": growth.agreement}
+
 if __name__ == "__main__":
-    {"ours": ours, "dipy": dipy}[sys.argv[1]](*sys.argv[2:])
+    COMMANDS[sys.argv[1]](*sys.argv[2:])

@@ -3,41 +3,115 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import statistics
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.timing import Contender, Table, compare, environment, python, spend
+from bench.growth import LARGEST
+from bench.timing import (
+    ROOT,
+    THREADS,
+    Contender,
+    Table,
+    compare,
+    emptied,
+    environment,
+    python,
+    search_path,
+    spend,
+    tool,
+)
 
 # Voxels x, y, z, directions; rounds.
 SIZES = {"full": (64, 64, 40, 30, 5), "small": (64, 64, 40, 30, 3), "tiny": (20, 20, 16, 6, 1)}
+LARGE_ROUNDS = 3
 
 
 def measure(folder: Path, size: str) -> Iterator[Table]:
     x, y, z, directions, rounds = SIZES[size]
     scan = folder / "scan"
     spend(python("make", "scan", scan, x, y, z, directions))
-    table = compare(
-        f"tensor: {x} x {y} x {z} voxels, {directions + 3} volumes, two threads",
-        [
-            Contender("cohortflow.dwi.tensor", python("work", "tensor_ours", scan, folder / "a")),
-            Contender("DIPY, WLS", python("work", "tensor_dipy", scan, folder / "b")),
-            Contender(
-                "MRtrix3, dwi2tensor and tensor2metric",
-                ["sh", "-euc", MRTRIX, "sh", scan, folder / "c"],
-                needs=("dwi2tensor", "tensor2metric"),
-            ),
-        ],
-        rounds,
-    )
+    table = _files(folder, scan, f"{x} x {y} x {z} voxels, {directions + 3} volumes", rounds)
     notes = [
         f"FA, mean absolute difference from {name}: {_difference(scan, folder, other):.1e}"
         for name, other in (("DIPY", "b"), ("MRtrix3", "c"))
         if (folder / other / "FA.nii").exists()
     ]
+    notes += [*_agreement("phantom", scan, folder), *_patient(folder)]
     yield Table(table.title, table.columns, table.rows, [*table.notes, *notes])
     yield _fits(scan, rounds)
+    if size != "tiny":
+        x, y, z, directions = LARGEST
+        large = folder / "large"
+        spend(python("make", "scan", large, x, y, z, directions))
+        sizes = f"{x} x {y} x {z} voxels, {directions + 3} volumes"
+        yield _files(large, large, sizes, LARGE_ROUNDS)
+
+
+def _files(folder: Path, scan: Path, sizes: str, rounds: int) -> Table:
+    """Time the fit from files to files; the maps go into the folder's a, b and c."""
+    ours, cache = python("work", "tensor_ours", scan, folder / "a"), folder / "cache"
+    spend(ours)  # compiles, if that was not yet done
+    image = scan / "sub-01_desc-converted_dwi.nii"
+    words = [image, "--mask", scan / "mask.nii", "--output", folder / "tool", "--overwrite"]
+    needs = ("dwi2tensor", "tensor2metric")
+    return compare(
+        f"tensor: {sizes}, two threads",
+        [
+            Contender("cohortflow.dwi.tensor", ours),
+            Contender(
+                "the same, compiled anew",
+                ours,
+                before=emptied(cache),
+                more={"NUMBA_CACHE_DIR": str(cache)},
+            ),
+            Contender(
+                "dwi-tensor, with picture and metrics",
+                tool("dwi-tensor", *words, "--threads", THREADS),
+            ),
+            Contender("DIPY, WLS", python("work", "tensor_dipy", scan, folder / "b")),
+            Contender(
+                "MRtrix3, dwi2tensor", ["sh", "-euc", FIT, "sh", scan, folder / "c"], needs=needs
+            ),
+            Contender(
+                "MRtrix3, dwi2tensor and tensor2metric",
+                ["sh", "-euc", FIT + MAPS, "sh", scan, folder / "c"],
+                needs=needs,
+            ),
+        ],
+        rounds,
+    )
+
+
+def _agreement(name: str, scan: Path, folder: Path) -> list[str]:
+    """Say how far FA and MD are from MRtrix3's in white matter."""
+    if not (folder / "c" / "FA.nii").exists():
+        return []
+    said = _said(python("work", "white_matter", scan / "mask.nii", folder / "a", folder / "c"))
+    voxels, fa, md = json.loads(said)
+    return [
+        f"white matter of the {name}, {voxels} voxels, mean absolute difference of MRtrix3's: "
+        f"FA {fa:.4f}, MD {md:.5f} um2/ms"
+    ]
+
+
+def _patient(folder: Path) -> list[str]:
+    """Compare with MRtrix3 on a real series, where there is one."""
+    data = Path(os.environ.get("COHORTFLOW_DATA", ROOT.parent / "shared" / "data"))
+    study = data / "dicom" / "toshiba" / "In"
+    if not study.is_dir():
+        return ["left out: a real series (set COHORTFLOW_DATA)"]
+    if shutil.which("tensor2metric", path=search_path()) is None:
+        return []
+    place = folder / "patient"
+    scan = place / "scan"
+    spend(python("work", "patient", study, scan))
+    spend(python("work", "tensor_ours", scan, place / "a"))
+    spend(["sh", "-euc", FIT + MAPS, "sh", scan, place / "c"])
+    return _agreement("patient", scan, place)
 
 
 def _fits(scan: Path, rounds: int) -> Table:
@@ -54,10 +128,12 @@ def _fits(scan: Path, rounds: int) -> Table:
     )
 
 
-MRTRIX = """
+FIT = """
 in=$1/sub-01_desc-converted_dwi; mkdir -p "$2"
 dwi2tensor -quiet -force -nthreads 2 -fslgrad "$in.bvec" "$in.bval" -mask "$1/mask.nii" \
     "$in.nii" "$2/dt.nii"
+"""
+MAPS = """
 tensor2metric -quiet -force -nthreads 2 -mask "$1/mask.nii" "$2/dt.nii" \
     -fa "$2/FA.nii" -adc "$2/MD.nii" -rd "$2/RD.nii" -ad "$2/AD.nii"
 """

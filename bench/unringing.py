@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.timing import (
-    THREADS,
-    Contender,
-    Table,
-    compare,
-    emptied,
-    environment,
-    python,
-    spend,
-    tool,
-)
+from bench import growth
+from bench.timing import THREADS, Contender, Table, compare, emptied, python, spend, tool
 
 # Voxels x, y, z, directions; rounds (DIPY takes some 20 s of each).
 SIZES = {"full": (64, 64, 40, 30, 3), "small": (64, 64, 40, 30, 1), "tiny": (20, 20, 16, 6, 1)}
@@ -30,7 +19,9 @@ def measure(folder: Path, size: str) -> Iterator[Table]:
     spend(python("make", "scan", scan, x, y, z, directions))
     image = scan / "sub-01_desc-converted_dwi.nii"
     ours = python("unringing", "ours", image, folder / "a.nii")
+    spend(ours)  # compiles, if that was not yet done
     cold = {"NUMBA_CACHE_DIR": str(cache)}
+    threads = ("--threads", THREADS)
     table = compare(
         f"unringing: {x} x {y} x {z} voxels, {directions + 3} volumes, two threads",
         [
@@ -38,7 +29,7 @@ def measure(folder: Path, size: str) -> Iterator[Table]:
             Contender("the same, compiled anew", ours, before=emptied(cache), more=cold),
             Contender(
                 "dwi-unring, with picture and metrics",
-                tool("dwi-unring", image, "--output", folder / "tool", "--overwrite"),
+                tool("dwi-unring", image, "--output", folder / "tool", "--overwrite", *threads),
             ),
             Contender(
                 "MRtrix3, mrdegibbs",
@@ -57,20 +48,11 @@ def measure(folder: Path, size: str) -> Iterator[Table]:
         ],
         rounds,
     )
-    notes = [
-        f"correlation with {name}: {images:.5f}, of what was taken away {changes:.3f}"
-        for name, other in (("MRtrix3", "b.nii"), ("DIPY", "c.nii"))
-        if (folder / other).exists()
-        for images, changes in [_agreement(image, folder / "a.nii", folder / other)]
-    ]
+    others = (("MRtrix3", folder / "b.nii"), ("DIPY", folder / "c.nii"))
+    notes = growth.agreements("unringing", image, folder / "a.nii", others)
     yield Table(table.title, table.columns, table.rows, [*table.notes, *notes])
-
-
-def _agreement(*paths: Path) -> tuple[float, float]:
-    command = python("unringing", "agreement", *paths)
-    done = subprocess.run(command, env=environment(), check=True, capture_output=True, text=True)
-    images, changes = json.loads(done.stdout)
-    return images, changes
+    title = "unringing alone, two threads: how it grows"
+    yield growth.table(title, "unringing", "dwi-unring", folder, size)
 
 
 def ours(image: str, out: str) -> None:
@@ -91,15 +73,13 @@ def dipy(image: str, out: str) -> None:
     nib.save(nib.Nifti1Image(made.astype(np.float32), loaded.affine), out)
 
 
-def agreement(*paths: str) -> None:
-    """Print how two results correlate, and how their differences to the input do."""
-    import nibabel as nib
-    import numpy as np
+def alone(image: str) -> None:
+    from cohortflow.dwi import subvoxel
 
-    data, one, other = (np.asarray(nib.load(path).dataobj, np.float32).ravel() for path in paths)
-    pairs = ((one, other), (one - data, other - data))
-    print(json.dumps([float(np.corrcoef(a, b)[0, 1]) for a, b in pairs]))
+    growth.alone(lambda data: subvoxel.unring(data.data, threads=THREADS), image)
 
+
+COMMANDS = {"ours": ours, "dipy": dipy, "alone": alone, "agreement": growth.agreement}
 
 if __name__ == "__main__":
-    {"ours": ours, "dipy": dipy, "agreement": agreement}[sys.argv[1]](*sys.argv[2:])
+    COMMANDS[sys.argv[1]](*sys.argv[2:])

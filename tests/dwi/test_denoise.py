@@ -1,7 +1,9 @@
-"""Denoising: true on phantoms of known noise, as others do it, harmless where there is none."""
+"""The step dwi-denoise: what it takes and refuses, its files and its numbers."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from functools import lru_cache
 from pathlib import Path
@@ -9,281 +11,37 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 
 from cohortflow.core.outcome import Category, Failure
-from cohortflow.dwi import denoise, patch_pca
+from cohortflow.dwi import denoise
 from cohortflow.dwi.patch_pca import Denoised
-from cohortflow.example import acquire
-from cohortflow.example.phantom import S0, Phantom, Tissue, make_phantom
+from cohortflow.dwi.series import Series
+from cohortflow.example.phantom import Phantom, make_phantom
 from dwi import scans, small
 
-LAGS = 3
+SNR = 20.0
+SIGMA = 1000 / SNR
 
 
-@lru_cache(maxsize=3)
-def clean_scan(seed: int, directions: int = 30) -> Phantom:
-    """Return a still head of other people than those the method was tried on, without noise."""
+@lru_cache(maxsize=2)
+def scan(snr: float = SNR) -> Phantom:
+    """Return a still head: of other people, and of another noise, than the method was tried on."""
     return make_phantom(
-        seed,
-        snr=math.inf,
-        motion=0,
-        directions=directions,
-        voxel_size=4,
-        shape=(40, 48, 24),
+        621, snr=snr, motion=0, directions=24, voxel_size=5, shape=(32, 40, 20), b_value=800
     )
 
 
-def noise_of(snr: float) -> float:
-    """Return the noise a channel at which white matter without weighting has an SNR."""
-    return S0[Tissue.WHITE] / snr
+@lru_cache(maxsize=1)
+def result() -> Denoised:
+    """Denoise the head."""
+    return denoise.compute(scans.as_series(scan()))
 
 
-def noisy_scan(seed: int, snr: float, *, rician: bool = True, directions: int = 30) -> np.ndarray:
-    """Add noise to a scan: of a magnitude image, or as much of the one channel with the signal."""
-    clean = clean_scan(seed, directions).data.astype(np.float32)
-    rng = np.random.default_rng([seed, int(snr)])
-    if rician:
-        return acquire.rician(clean, noise_of(snr), rng)
-    return clean + np.float32(noise_of(snr)) * rng.standard_normal(clean.shape, np.float32)
-
-
-@lru_cache(maxsize=8)
-def denoised(seed: int, snr: float, *, rician: bool = True, directions: int = 30) -> Denoised:
-    """Denoise a scan with the step's own window."""
-    data = noisy_scan(seed, snr, rician=rician, directions=directions)
-    window = denoise.window_of(data.shape[3], data.shape)
-    return patch_pca.denoise(data, window)
-
-
-def error(data: np.ndarray, scan: Phantom) -> float:
-    """Return the root of the mean squared difference to the truth over the brain."""
-    return float(np.sqrt(((data - scan.data)[scan.mask].astype(np.float64) ** 2).mean()))
-
-
-def structure(removed: np.ndarray, mask: np.ndarray) -> float:
-    """Return the strongest autocorrelation off the origin, up to three voxels along each axis."""
-    inside = np.pad(mask, LAGS).astype(float)
-    overlap = np.fft.ifftn(np.abs(np.fft.fftn(inside)) ** 2).real
-    total = np.zeros_like(overlap)
-    for volume in np.moveaxis(removed, -1, 0):
-        values = np.pad(volume - volume[mask].mean(), LAGS) * inside
-        total += np.fft.ifftn(np.abs(np.fft.fftn(values)) ** 2).real
-    near = np.ix_(*(np.arange(-LAGS, LAGS + 1) % size for size in total.shape))
-    found = total[near] / np.maximum(overlap[near], 1)
-    found /= found[LAGS, LAGS, LAGS]
-    found[LAGS, LAGS, LAGS] = 0
-    return float(found.flat[np.argmax(np.abs(found))])
-
-
-def correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the correlation of two arrays."""
-    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
-
-
-@pytest.mark.parametrize(
-    ("snr", "rician", "gain", "off"),
-    [
-        (15, False, 2.2, 0.02),
-        (15, True, 2.2, 0.03),
-        (30, True, 1.9, 0.02),
-        (8, True, 2.2, 0.05),  # the bias of magnitudes stays, and makes their noise less
-    ],
-)
-@pytest.mark.parametrize("seed", [611, 612])
-def test_error_falls_and_the_noise_level_is_right(
-    seed: int, snr: float, rician: bool, gain: float, off: float
-) -> None:
-    scan, noisy = clean_scan(seed), noisy_scan(seed, snr, rician=rician)
-    result = denoised(seed, snr, rician=rician)
-    assert error(noisy, scan) / error(result.data, scan) >= gain
-    level = np.median(result.sigma[scan.mask])
-    assert level == pytest.approx(noise_of(snr), rel=off)
-
-
-@pytest.mark.parametrize("snr", [8, 15, 30])
-def test_what_is_removed_has_no_structure(snr: float) -> None:
-    scan, noisy = clean_scan(611), noisy_scan(611, snr)
-    removed = noisy - denoised(611, snr).data
-    assert abs(structure(removed, scan.mask)) <= 0.05
-    truth = scan.data[scan.mask].astype(np.float64)
-    assert abs(correlation(removed[scan.mask], truth)) <= 0.05
-    edges = ndimage.morphological_gradient(scan.s0, size=3) > 300
-    strong, weak = (np.std(removed[scan.mask & where]) for where in (edges, ~edges))
-    assert strong == pytest.approx(weak, rel=0.1), "edges leave as much as flat parts"
-
-
-def test_the_measure_of_structure_sees_a_smoothing() -> None:
-    """Else the test before would prove nothing."""
-    scan, noisy = clean_scan(611), noisy_scan(611, 15)
-    smoothed = ndimage.gaussian_filter(noisy, (0.5, 0.5, 0.5, 0))
-    assert abs(structure(noisy - smoothed, scan.mask)) > 0.1
-
-
-@pytest.mark.parametrize(("directions", "gain", "off"), [(6, 1.5, 0.12), (12, 1.7, 0.05)])
-def test_few_directions_gain_less(directions: int, gain: float, off: float) -> None:
-    scan = clean_scan(613, directions)
-    result = denoised(613, 15, directions=directions)
-    assert result.edges == (3, 3, 3)
-    noisy = noisy_scan(613, 15, directions=directions)
-    assert error(noisy, scan) / error(result.data, scan) >= gain
-    assert np.median(result.sigma[scan.mask]) == pytest.approx(noise_of(15), rel=off)
-
-
-def test_signal_without_noise_hardly_changes() -> None:
-    """Whole numbers have the noise of rounding, a standard deviation of a root of 1/12."""
-    scan = clean_scan(611)
-    result = patch_pca.denoise(scan.data.astype(np.float32), 5)
-    assert np.abs(result.data - scan.data).max() < 1
-    assert np.median(result.sigma[scan.mask]) == pytest.approx(math.sqrt(1 / 12), rel=0.1)
-
-
-@pytest.mark.parametrize("rank", [1, 2, 3, 6])
-def test_signal_of_few_components_is_no_noise(rank: int) -> None:
-    rng = np.random.default_rng(rank)
-    shares = rng.uniform(1, 2, (8, 8, 6, rank)) * 10.0 ** -np.arange(rank)
-    data = (shares @ rng.uniform(100, 900, (rank, 20))).astype(np.float32)
-    result = patch_pca.denoise(data, 3)
-    assert np.abs(result.data / data - 1).max() < 1e-5
-    assert result.sigma.max() < 1e-3
-
-
-def test_pure_noise_about_a_mean_goes_but_for_the_mean() -> None:
-    rng = np.random.default_rng(7)
-    data = (100 + rng.standard_normal((14, 14, 14, 30))).astype(np.float32)
-    result = patch_pca.denoise(data, 5)
-    assert result.components.mean() == pytest.approx(1, abs=0.05)
-    assert result.sigma == pytest.approx(np.full(result.sigma.shape, 1), abs=0.1)
-    assert result.sigma.mean() == pytest.approx(1, rel=0.01)
-    assert np.std(result.data - 100) < 0.25
-
-
-def test_noise_that_is_not_even_is_followed() -> None:
-    scan = clean_scan(612)
-    ramp = np.linspace(30, 90, scan.data.shape[0], dtype=np.float32)[:, None, None]
-    rng = np.random.default_rng(8)
-    noisy = scan.data + ramp[..., None] * rng.standard_normal(scan.data.shape, np.float32)
-    found = patch_pca.denoise(noisy, 5).sigma / ramp
-    assert np.median(found[scan.mask]) == pytest.approx(1, rel=0.05)
-    assert np.percentile(np.abs(found[scan.mask] - 1), 95) < 0.12
-
-
-def test_units_do_not_matter() -> None:
-    noisy = noisy_scan(611, 15)[8:24, 10:26, 8:16]
-    one, other = patch_pca.denoise(noisy, 5), patch_pca.denoise(noisy * np.float32(0.25), 5)
-    assert np.allclose(one.data * 0.25, other.data, rtol=1e-5, atol=1e-3)
-    assert np.allclose(one.sigma * 0.25, other.sigma, rtol=1e-5)
-    assert np.array_equal(one.components, other.components)
-
-
-def test_eigenvalues_of_noise_are_counted_right() -> None:
-    """Noise of a known level, and components that stand out of it or not."""
-    rng = np.random.default_rng(9)
-    for signal, kept in ((0, 0), (1, 1), (4, 4)):
-        matrix = 2 * rng.standard_normal((300, 40))
-        matrix[:, :signal] *= 20
-        values = np.linalg.eigvalsh(matrix.T @ matrix)
-        noise, variance = patch_pca.marchenko_pastur(values, 300)
-        assert 40 - noise == kept
-        assert variance == pytest.approx(4, rel=0.05)
-
-
-def test_volumes_that_depend_on_others_change_no_level() -> None:
-    rng = np.random.default_rng(10)
-    matrix = rng.standard_normal((300, 40))
-    matrix[:, 38:] = matrix[:, :2] + matrix[:, 2:4]
-    noise, variance = patch_pca.marchenko_pastur(np.linalg.eigvalsh(matrix.T @ matrix), 300)
-    assert noise >= 38
-    assert variance == pytest.approx(1, rel=0.1)
-
-
-def crop(seed: int = 611) -> np.ndarray:
-    """Return a small part of a noisy scan."""
-    return noisy_scan(seed, 15)[12:24, 16:28, 8:18]
-
-
-def test_agrees_with_dipy() -> None:
-    from dipy.denoise.localpca import mppca
-
-    data = crop()
-    theirs, sigma = mppca(data, patch_radius=2, return_sigma=True)
-    ours = patch_pca.denoise(data, 5)
-    assert correlation(ours.data, theirs) >= 0.998
-    assert correlation(ours.data - data, theirs - data) >= 0.98
-    assert np.median(ours.sigma) == pytest.approx(np.median(sigma), rel=0.05)
-
-
-def agreement_with_mrtrix(path: Path, folder: Path) -> tuple[float, float, float]:
-    """Return how images and changes correlate with dwidenoise, and the ratio of noise levels."""
-    out, level = folder / "out.nii", folder / "level.nii"
-    scans.mrtrix("dwidenoise", path, out, "-noise", level, "-nthreads", "1")
-    data = np.asarray(nib.load(path).dataobj, np.float32)
-    theirs, sigma = (np.asarray(nib.load(name).dataobj, np.float32) for name in (out, level))
-    ours = patch_pca.denoise(data, denoise.window_of(data.shape[3], data.shape))
-    inside = (ours.sigma > 0) & (sigma > 0)
-    ratio = float(np.median(ours.sigma[inside] / sigma[inside]))
-    here, there = (made[inside] for made in (ours.data, theirs))
-    return (
-        correlation(here, there),
-        correlation(here - data[inside], there - data[inside]),
-        ratio,
-    )
-
-
-def test_agrees_with_mrtrix_on_a_phantom(tmp_path: Path) -> None:
-    path = tmp_path / "dwi.nii"
-    nib.save(nib.Nifti1Image(noisy_scan(612, 15), np.eye(4)), path)
-    images, changes, ratio = agreement_with_mrtrix(path, tmp_path)
-    assert images >= 0.99
-    assert changes >= 0.95
-    assert ratio == pytest.approx(1, abs=0.05)
-
-
-@pytest.mark.shared_data
-def test_agrees_with_mrtrix_on_a_patient(real: dict[str, Path], tmp_path: Path) -> None:
-    images, changes, ratio = agreement_with_mrtrix(real["7006"], tmp_path)
-    assert images >= 0.99
-    assert changes >= 0.8
-    assert ratio == pytest.approx(1, abs=0.15)
-
-
-def test_threads_memory_order_and_repetition_change_no_byte() -> None:
-    data = crop()
-    once = patch_pca.denoise(data, 5, 1)
-    for other in (
-        patch_pca.denoise(data, 5, 1),
-        patch_pca.denoise(data, 5, 2),
-        patch_pca.denoise(np.asfortranarray(data), 5, 3),
-    ):
-        assert np.array_equal(once.data, other.data)
-        assert np.array_equal(once.sigma, other.sigma)
-        assert np.array_equal(once.components, other.components)
-
-
-def test_a_background_of_zeros_stays_and_does_not_count() -> None:
-    scan, noisy = clean_scan(612), noisy_scan(612, 15)
-    noisy[~scan.mask] = 0
-    result = patch_pca.denoise(noisy, 5)
-    assert not result.data[~scan.mask].any()
-    assert np.isfinite(result.data).all()
-    assert error(noisy, scan) / error(result.data, scan) >= 1.9
-    reached = scan.mask & (result.sigma > 0)
-    assert reached.sum() > 0.99 * scan.mask.sum()
-    assert np.array_equal(result.data[scan.mask & ~reached], noisy[scan.mask & ~reached])
-    assert np.median(result.sigma[reached]) == pytest.approx(noise_of(15), rel=0.05)
-
-
-@pytest.mark.parametrize("shape", [(6, 5, 4), (3, 3, 2), (2, 3, 1), (40, 1, 1), (9, 8, 1)])
-def test_images_smaller_than_a_patch_are_denoised(shape: tuple[int, int, int]) -> None:
-    rng = np.random.default_rng(11)
-    tissue = rng.uniform(500, 1500, (*shape, 1)) * np.exp(-small.BVALS / 1200)
-    data = (tissue + 5 * rng.standard_normal((*shape, 7))).astype(np.float32)
-    window = denoise.window_of(7, shape)
-    result = patch_pca.denoise(data, window)
-    assert result.edges == tuple(min(window, size) for size in shape)
-    assert result.data.shape == data.shape
-    assert np.std(result.data - tissue) < np.std(data - tissue)
-    assert np.median(result.sigma) == pytest.approx(5, rel=0.5)
+def changed(data: np.ndarray) -> Series:
+    """Return the head's series with other values."""
+    return dataclasses.replace(scans.as_series(scan()), data=data)
 
 
 def test_the_window_has_half_as_many_voxels_again_as_volumes() -> None:
@@ -299,11 +57,9 @@ def test_the_window_has_half_as_many_voxels_again_as_volumes() -> None:
 
 
 def test_a_series_that_cannot_be_denoised_is_refused() -> None:
-    whole = scans.as_series(clean_scan(611))
+    whole = scans.as_series(scan())
 
     def refused(data: np.ndarray, window: int = 0) -> Failure:
-        import dataclasses
-
         with pytest.raises(Failure) as caught:
             denoise.check(dataclasses.replace(whole, data=data), window)
         return caught.value
@@ -320,3 +76,204 @@ def test_a_series_that_cannot_be_denoised_is_refused() -> None:
         assert "not finite" in str(failure)
     for window in (1, 4, 17, -3):
         assert refused(data, window).category == Category.USAGE
+
+
+def test_numbers_are_those_of_the_phantom() -> None:
+    """Medians over the brain that is found, which is nearly the true one."""
+    data, truth = scans.as_series(scan()), scan(math.inf).data
+    numbers = denoise.metrics(data, result())
+    mask = scan().mask
+    assert numbers["noise_sigma"] == pytest.approx(SIGMA, rel=0.05)
+    ratio = np.median(data.b0[mask]) / SIGMA
+    assert numbers["noise_snr_b0"] == pytest.approx(ratio, rel=0.05)
+    left, there = (np.std((one - truth)[mask]) for one in (result().data, data.data))
+    assert numbers["noise_snr_gain"] == pytest.approx(there / left, rel=0.15)
+    kept = result().components[mask].mean()
+    assert numbers["noise_components"] == pytest.approx(kept, rel=0.03)
+    assert abs(numbers["noise_autocorrelation"]) <= 0.05
+    assert numbers["denoise_warning"] is None
+
+
+@pytest.mark.parametrize(("kept", "volumes"), [(1, 15), (3, 15), (4, 40)])
+def test_the_expected_gain_is_that_of_a_patch_with_as_many_components(
+    kept: int, volumes: int
+) -> None:
+    rng = np.random.default_rng(kept)
+    left = []
+    for _ in range(20):
+        signal = 100 * rng.standard_normal((125, kept)) @ rng.standard_normal((kept, volumes))
+        noisy = signal + rng.standard_normal((125, volumes))
+        basis = np.linalg.svd(noisy, full_matrices=False)[2][:kept]
+        left.append(np.mean((noisy @ basis.T @ basis - signal) ** 2))
+    room = np.zeros((2, 2, 2, volumes), np.float32)
+    components = np.full((2, 2, 2), kept, np.float32)
+    patch = Denoised(room, components, components, (5, 5, 5))
+    gain = denoise.gain(patch, np.ones((2, 2, 2), bool))
+    assert gain == pytest.approx(1 / math.sqrt(np.mean(left)), rel=0.03)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_autocorrelation_is_that_of_the_next_voxel(axis: int) -> None:
+    noise = np.random.default_rng(axis).standard_normal((20, 22, 18, 10)).astype(np.float32)
+    zeros, inside = np.zeros_like(noise), np.ones(noise.shape[:3], bool)
+    inside[4:7] = False
+    assert denoise.autocorrelation(noise, zeros, inside) == pytest.approx(0, abs=0.02)
+    both = noise + np.roll(noise, 1, axis)
+    assert denoise.autocorrelation(both, zeros, inside) == pytest.approx(0.5, abs=0.02)
+    assert denoise.autocorrelation(both + 500, zeros, inside) == pytest.approx(0.5, abs=0.02)
+    less = noise - np.roll(noise, 1, axis)
+    assert denoise.autocorrelation(less, zeros, inside) == pytest.approx(-0.5, abs=0.02)
+
+
+def test_autocorrelation_of_nothing_is_not_known() -> None:
+    data = small.series_data()
+    everywhere = np.ones(data.shape[:3], bool)
+    assert denoise.autocorrelation(data, data, everywhere) is None
+    assert denoise.autocorrelation(data, 0 * data, ~everywhere) is None
+
+
+def test_images_that_were_smoothed_are_warned_of() -> None:
+    smoothed = changed(ndimage.gaussian_filter(scans.as_series(scan()).data, (0.6, 0.6, 0, 0)))
+    numbers = denoise.metrics(smoothed, denoise.compute(smoothed))
+    assert numbers["noise_autocorrelation"] > denoise.CORRELATED
+    assert "interpolated or filtered" in str(numbers["denoise_warning"])
+
+
+def test_what_is_not_known_is_null() -> None:
+    """No noise anywhere, or no brain."""
+    data = scans.as_series(scan())
+    nothing = np.zeros(data.data.shape[:3], np.float32)
+    numbers = denoise.metrics(data, Denoised(data.data, nothing, nothing, (3, 3, 3)))
+    assert set(numbers.values()) == {None}
+    flat = changed(np.full_like(data.data, 100))
+    numbers = denoise.metrics(flat, denoise.compute(flat))
+    assert set(numbers.values()) == {None}
+
+
+def written(folder: Path, **fields: object) -> Path:
+    """Write the head's series with a sidecar."""
+    path = scans.written(scan(), folder)
+    path.with_name("sub-01_desc-converted_dwi.json").write_text(json.dumps(fields))
+    return path
+
+
+def test_tool_makes_the_folder_of_the_contract(tmp_path: Path) -> None:
+    fields = {"EchoTime": 0.08, "Preprocessing": [{"Name": "earlier"}]}
+    dwi = written(tmp_path / "convert" / "dwi", **fields)
+    for name, threads in (("denoise", 1), ("again", 2)):
+        call = ("dwi-denoise", dwi, "--output", tmp_path / name, "--threads", threads)
+        done = scans.tool(*call, "--denoise", "mppca", "--unit", "sub-01")
+        assert (done.returncode, done.stderr) == (0, "")
+    files = scans.tree(tmp_path / "denoise")
+    stem, level = "dwi/sub-01_desc-denoised_dwi", "dwi/sub-01_space-orig_param-noise_dwimap"
+    assert set(files) == {
+        *(f"{stem}.{end}" for end in ("nii", "bval", "bvec", "json")),
+        *(f"{level}.{end}" for end in ("nii.gz", "json")),
+        "figures/sub-01_desc-denoise_dwi.png",
+        "metrics.json",
+    }
+    assert files == scans.tree(tmp_path / "again"), "threads change no byte"
+    image, noise = (nib.load(tmp_path / "denoise" / f"{n}") for n in
+                    (f"{stem}.nii", f"{level}.nii.gz"))  # fmt: skip
+    for made, values in ((image, result().data), (noise, result().sigma)):
+        assert made.get_data_dtype() == np.float32
+        assert np.array_equal(np.asarray(made.dataobj), values)
+        assert np.allclose(made.affine, scan().affine, atol=1e-4)
+    metrics = json.loads(files["metrics.json"])
+    sidecar = json.loads(files[f"{stem}.json"])
+    assert sidecar["EchoTime"] == fields["EchoTime"]
+    assert sidecar["Preprocessing"] == [
+        {"Name": "earlier"},
+        {
+            "Name": "denoise",
+            "Method": "MP-PCA of overlapping patches (Veraart et al. 2016)",
+            "Window": [5, 5, 5],
+            "Stride": 2,
+            "NoiseLevel": metrics["noise_sigma"],
+            "Warnings": [],
+        },
+    ]
+    told = json.loads(files[f"{level}.json"])
+    assert told["Units"] == "arbitrary"
+    assert told["Window"] == [5, 5, 5]
+    assert told["Sources"] == ["bids::sub-01/dwi/sub-01_desc-converted_dwi.nii.gz"]
+    assert metrics == denoise.metrics(scans.as_series(scan()), result())
+    with Image.open(tmp_path / "denoise" / "figures" / "sub-01_desc-denoise_dwi.png") as picture:
+        assert picture.width > 500
+        assert np.ptp(np.asarray(picture.convert("L"))) > 200
+
+
+def test_tool_warns_of_smoothing_and_takes_the_window_that_is_given(tmp_path: Path) -> None:
+    smoothed = ndimage.gaussian_filter(scan().data.astype(np.float32), (0.6, 0.6, 0, 0))
+    dwi = scans.written(dataclasses.replace(scan(), data=smoothed), tmp_path)
+    call = ("dwi-denoise", dwi, "--output", tmp_path / "out", "--unit", "sub-01", "--window", 3)
+    done = scans.tool(*call)
+    assert done.returncode == 0
+    assert done.stderr.startswith("WARNING sub-01 sub-01_desc-converted_dwi.nii.gz: what was rem")
+    step = json.loads((tmp_path / "out/dwi/sub-01_desc-denoised_dwi.json").read_text())
+    (done_here,) = step["Preprocessing"]
+    assert done_here["Window"] == [3, 3, 3]
+    assert len(done_here["Warnings"]) == 1
+
+
+def call_small(path: Path, output: Path, *more: object) -> object:
+    """Denoise a series of some voxels in this process."""
+    return small.tool("dwi-denoise", [path, "--output", output, *more])
+
+
+def test_scaled_integers_are_read_as_what_they_mean(tmp_path: Path) -> None:
+    values = np.random.default_rng(3).integers(200, 900, (6, 5, 4, 7)).astype(np.int16)
+    made = []
+    for name, slope, inter in (("scaled", 0.5, 10.0), ("plain", 1.0, 0.0)):
+        path = small.nifti(tmp_path / name, data=values)
+        image = nib.Nifti1Image(
+            values if name == "scaled" else (values * 0.5 + 10).astype(np.float32), np.eye(4)
+        )
+        image.header.set_slope_inter(slope, inter)
+        nib.save(image, path)
+        done = call_small(path, tmp_path / name / "out")
+        assert done.exit_code == 0, done.output
+        made.append(np.asarray(nib.load(next((tmp_path / name).glob("out/dwi/*_dwi.nii"))).dataobj))
+    assert np.array_equal(*made)
+
+
+def test_tool_leaves_what_is_there_unless_told_to_overwrite(tmp_path: Path) -> None:
+    path, output = small.nifti(tmp_path), tmp_path / "out"
+    output.mkdir()
+    (output / "mine").write_text("kept")
+    done = call_small(path, output)
+    assert done.exit_code == 2
+    assert [entry.name for entry in output.iterdir()] == ["mine"]
+    assert call_small(path, output, "--overwrite").exit_code == 0
+    assert sorted(entry.name for entry in output.iterdir()) == ["dwi", "figures", "metrics.json"]
+
+
+def test_tools_dry_run_writes_nothing(tmp_path: Path) -> None:
+    done = call_small(small.nifti(tmp_path), tmp_path / "out", "--dry-run")
+    assert done.exit_code == 0
+    assert "7 volumes denoised in patches of 3x3x3" in done.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "said"),
+    [
+        ((), 65, "ERROR DATA_INVALID u1 "),
+        (("--window", 4), 2, "ERROR USAGE u1 a window of 4 voxels: use an odd number"),
+        (("--denoise", "nlmeans"), 2, "nlmeans"),
+        (("--dry-run",), 65, "not finite"),
+    ],
+)
+def test_tool_refuses_in_one_line_before_it_writes(
+    tmp_path: Path, more: tuple[object, ...], status: int, said: str
+) -> None:
+    data = small.series_data()
+    data[2, 2, 2, 3] = np.nan
+    path = small.nifti(tmp_path, data=data)
+    before = scans.tree(tmp_path)
+    done = call_small(path, tmp_path / "new" / "out", "--unit", "u1", *more)
+    assert done.exit_code == status, done.output
+    assert said in done.output
+    assert done.output.count("\n") == 1
+    assert scans.tree(tmp_path) == before
+    assert not (tmp_path / "new").exists()

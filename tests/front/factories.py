@@ -22,9 +22,9 @@ def study(folder: Path, *names: str) -> Path:
 
 
 def ambiguous(folder: Path) -> Path:
-    """Make a study whose sub-01 has two images, sub-02 two DICOM series, sub-03 one image."""
+    """Make a study: sub-01 has two images, no pair, sub-02 two DICOM series, sub-03 one image."""
     nifti(folder, "sub-01_dir-AP_dwi")
-    nifti(folder, "sub-01_dir-PA_dwi")
+    nifti(folder, "sub-01_dir-LR_dwi")
     dicom(folder / "sub-02" / "dwi" / "scans", 1)
     dicom(folder / "sub-02" / "dwi" / "scans", 2)
     return study(folder, "sub-03")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -30,17 +30,22 @@ class Verdict(BaseModel):
     time: str
 
 
-def last(out: Path, unit: str) -> Verdict | None:
-    """Return the newest verdict on a unit, or None."""
+def attempts(out: Path, unit: str) -> Iterator[tuple[Path, Verdict]]:
+    """Yield the folders of a unit's failed attempts with their verdicts, the newest first."""
     folder = layout.hidden(out, "failed", unit)
     if not folder.is_dir():
-        return None
+        return
     for attempt in sorted(folder.iterdir(), reverse=True):
         try:
-            return Verdict.model_validate_json((attempt / NAME).read_bytes())
+            verdict = Verdict.model_validate_json((attempt / NAME).read_bytes())
         except (OSError, ValidationError):
             continue
-    return None
+        yield attempt, verdict
+
+
+def last(out: Path, unit: str) -> Verdict | None:
+    """Return the newest verdict on a unit, or None."""
+    return next((verdict for _, verdict in attempts(out, unit)), None)
 
 
 def keep(

@@ -113,6 +113,8 @@ def _from_csttool(
 ) -> Iterator[Unit]:
     """Yield the subjects of csttool's batch manifest; the lane knows what its options mean."""
     parameters = lane.resolve(given)
+    # one of csttool's options may have the name of a parameter, and mean something else
+    columns = _columns(lane) - (parameters.keys() - set(lane.roles))
     study = value.get("options") or {}
     if not isinstance(study, dict):
         raise _bad(path, "options is not an object")
@@ -122,10 +124,9 @@ def _from_csttool(
         if not isinstance(subject, dict) or not isinstance(subject.get("options") or {}, dict):
             raise _bad(path, f"subject {number} is not an object")
         own = subject.get("options") or {}
-        ours = lane.foreign({**study, **own}) if lane.foreign else {}
-        options = {**subject, **own, **ours}
-        columns = _columns(lane)
-        filled = {k: str(v) for k, v in options.items() if k in columns and v not in (None, "")}
+        given_here = {**subject, **own}
+        filled = {k: str(v) for k, v in given_here.items() if k in columns and v not in (None, "")}
+        filled |= lane.foreign({**study, **own}) if lane.foreign else {}
         yield _unit(path, f"subject {number}", filled, lane, base, parameters)
 
 

@@ -99,6 +99,9 @@ class Lane:
     foreign : callable or None
         ``foreign(options)`` makes options of a unit of those in csttool's manifest, the study's
         and the subject's own; None when nothing corresponds to them.
+    picture : callable or None
+        ``picture(unit, study)`` draws what discovery refused, as the bytes of a PNG file; None
+        for a unit that shows nothing.
     bidsignore : tuple of str
         Patterns that hide the lane's outputs that BIDS does not name yet.
     optional : tuple of str
@@ -138,6 +141,7 @@ class Lane:
     space: float = 4.0
     aliases: Mapping[str, str] = field(default_factory=dict)
     foreign: Callable[[Mapping[str, Any]], dict[str, str]] | None = None
+    picture: Callable[[Unit, Path], bytes | None] | None = None
     bidsignore: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     unless: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -187,6 +191,16 @@ class Lane:
             for pattern in self.expected(prefix, parameters)
             if not any(_matches(path, pattern) for path in found)
         )
+
+    def ordered(self, found: Iterable[str], prefix: str) -> list[str]:
+        """Return a unit's files in the order in which the lane declares them, then others."""
+        patterns = [one.format(prefix=prefix) for one in (*self.outputs, *self.optional)]
+
+        def place(path: str) -> tuple[int, str]:
+            known = (n for n, pattern in enumerate(patterns) if _matches(path, pattern))
+            return next(known, len(patterns)), path
+
+        return sorted(found, key=place)
 
     def is_handed_on(self, path: str, prefix: str) -> bool:
         """Tell whether a step's file is for the next step alone."""

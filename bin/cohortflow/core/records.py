@@ -15,7 +15,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cohortflow.core import failed, launched, layout, names, outcome, plan, runs, save
+from cohortflow.core import (
+    failed,
+    lanes,
+    launched,
+    layout,
+    names,
+    outcome,
+    plan,
+    refused,
+    runs,
+    save,
+)
+from cohortflow.core.manifest import Unit
 from cohortflow.core.outcome import Category
 from cohortflow.core.supervise import RECORD, REFUSED_REMEDY
 
@@ -274,7 +286,7 @@ def _no_output(record: TaskRecord, work: Path) -> TaskRecord:
 def keep_failures(
     out: Path, found: list[TaskRecord], identities: dict[str, str], work: Path
 ) -> None:
-    """Keep log, command and verdict of the last attempt of each step that failed in a run."""
+    """Keep log, command, verdict and picture of the last attempt of each step that failed."""
     last = {(record.unit, record.step): record for record in found}
     for record in last.values():
         if record.category is None or record.unit not in identities:
@@ -292,7 +304,12 @@ def keep_failures(
         )
         left = ("command.sh", "command.out", "command.err", "command.run")
         files = {name: folder / f".{name}" for name in left}
-        failed.keep(out, verdict, {**files, "record.json": folder / RECORD}, _computed(folder))
+        files["record.json"] = folder / RECORD
+        computed = _computed(folder)
+        if picture := refused.of_task(folder):
+            files[refused.NAME] = picture
+            computed.remove(picture)
+        failed.keep(out, verdict, files, computed)
 
 
 def _computed(folder: Path) -> list[Path]:
@@ -327,6 +344,7 @@ def adopt(out: Path, plan_file: Path, work: Path) -> str:
     folder = layout.run_folder(out, names.name(head["run"]))
     folder.mkdir(parents=True, exist_ok=True)
     identities: dict[str, str] = {}
+    excluded: list[Unit] = []
     with (folder / "manifest.jsonl").open("w", encoding="utf-8") as file:
         wanted = {"schema_version": 1} | {
             key: head[key] for key in ("lane", "dataset", "generated_by")
@@ -336,10 +354,13 @@ def adopt(out: Path, plan_file: Path, work: Path) -> str:
             file.write(json.dumps(entry["unit"], ensure_ascii=False) + "\n")
             if "identity" in entry:
                 identities[entry["unit"]["id"]] = entry["identity"]
+            if entry["reason"] == "excluded":
+                excluded.append(Unit.model_validate(entry["unit"]))
     save.write_bytes(folder / "plan.jsonl", plan_file.read_bytes())
     began = datetime.fromisoformat(head["started"]).timestamp()
     found = save_all(out, head["run"], work, began)
     keep_failures(out, found, identities, work)
+    refused.draw(lanes.get(head["lane"]), Path(head["dataset"]), excluded, folder)
     facts = {"run": head["run"], "started": head["started"], "finished": runs.now()}
     engine = {"engine": "nextflow", "command": "nextflow run main.nf", "interrupted": False}
     save.write_json(folder / "run.json", facts | engine)

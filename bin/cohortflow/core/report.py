@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from cohortflow.core import lanes
+from cohortflow.core import lanes, refused
 from cohortflow.core.manifest import Unit
 from cohortflow.core.marker import Marker
 from cohortflow.core.outcome import Category, Failure, one_line
@@ -190,6 +190,7 @@ def _planned(
         verdict, message=_clean(verdict.message, clean), remedy=_clean(verdict.remedy, clean)
     )
     complete = verdict.status in COMPLETE
+    picture = None if complete else _picture(out, run.id, unit, verdict.step)
     timings = marker.timings if complete and isinstance(marker, Marker) else _timings(attempts)
     choices = unit.excluded.choices if unit.excluded and decision == "invalid" else []
     return UnitState(
@@ -210,7 +211,13 @@ def _planned(
         timings=timings,
         metrics=read.metrics(folder, clean) if complete else {},
         planned=None if complete else unit,
+        picture=picture,
     )
+
+
+def _picture(out: Path, run: str, unit: Unit, step: str | None) -> Path | None:
+    message = unit.excluded.message if unit.excluded else ""
+    return refused.find(out, run, unit.id, step=step, message=message)
 
 
 def _clean(text: str | None, clean: cleaning.Clean) -> str | None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cohortflow.core import threads as pool
-from cohortflow.dwi import contrast, motion, predict, repair, series, spline
+from cohortflow.dwi import contrast, harmonics, motion, predict, repair, series, spline
 from cohortflow.dwi import pose as poses
 from cohortflow.dwi.aligned import State
 from cohortflow.dwi.outliers import Slices
@@ -39,7 +39,10 @@ RIM_MM = 3.0
 """How far around the brain images are compared: its edge is what shows motion best."""
 MOST = 30000
 """Voxels that registration compares; more add time, not accuracy."""
+DRAWN_MM = 0.1
+"""About how far contrast that depends on the direction draws poses, on a sphere of 50 mm."""
 _FEW = 6  # volumes from which eddy currents' dependence on the gradient can be learnt
+_MANY = 14  # from which that of contrast can
 _JUDGEMENTS = 3
 
 
@@ -151,13 +154,13 @@ def _weighted(state: State, shells: list[NDArray[np.intp]], level: int) -> None:
             # eddy currents are looked for once the head lies about right
             free = 6 if level == 0 and turn == 0 else state.frame.size
             _turn(state, group, free, alike=True)
-            _level_eddy(state, group)
+            _level(state, group)
             changes = state.poses[group] - before
             if max(poses.size(state.frame, change) for change in changes) < ENOUGH_MM:
                 break
         for _ in range(REFINEMENTS[level] if len(group) >= predict.SMALLEST else 0):
             _turn(state, group, state.frame.size, alike=False)
-            _level_eddy(state, group)
+            _level(state, group)
         _onto_unweighted(state, group)
 
 
@@ -203,22 +206,48 @@ def _turn(state: State, group: NDArray[np.intp], free: int, *, alike: bool) -> N
         state.poses[group[place]] = pose
 
 
-def _level_eddy(state: State, group: NDArray[np.intp]) -> None:
-    """Take out the distortion that all volumes of a shell share.
+def _level(state: State, group: NDArray[np.intp]) -> None:
+    """Take out of a shell's poses what its contrast put into them.
 
-    A shell aligned with itself alone may be distorted as a whole. Eddy currents are proportional
-    to the gradient, so what is left at no gradient is not theirs.
+    A shell aligned with itself alone may be distorted as a whole; eddy currents are proportional
+    to the gradient, so what is left at no gradient is not theirs. And where the signal depends on
+    the direction, edges do, which draws poses by a function that is even as the signal is: almost
+    all error of a still phantom's poses is a harmonic of degree 2. Eddy currents are odd, so none
+    of it is theirs; of a head's motion it is as much as `DRAWN_MM` makes likelier than chance.
     """
-    if not len(state.frame.terms):
-        return
-    eddy = state.poses[group, 6:]
-    shared = eddy.mean(axis=0)
-    if len(group) >= _FEW:
-        strength = np.sqrt(state.data.gradients.bvals[group])[:, None]
-        given = state.data.gradients.bvecs[group] * strength / strength.max()
-        design = np.column_stack([np.ones(len(group)), given])
-        shared = np.linalg.lstsq(design, eddy, rcond=1e-3)[0][0]
-    state.poses[group, 6:] -= shared
+    few = len(group) < _FEW
+    gradients = state.data.gradients
+    strength = np.sqrt(gradients.bvals[group])[:, None]
+    odd = gradients.bvecs[group] * strength / strength.max()
+    still = np.ones((len(group), 1))
+    even = np.sqrt(4 * np.pi) * harmonics.basis(state.directions(group), 2)[:, 1:]
+    own = state.poses[group]
+    for column in range(own.shape[1]):
+        rigid = column < 6
+        known = still if rigid or few else np.hstack([still, odd])
+        scale = 1.0 if column < 3 else poses.RADIUS_MM
+        if not rigid:
+            own[:, column] -= np.linalg.lstsq(known, own[:, column], rcond=1e-3)[0][0]
+        if len(group) >= _MANY:
+            drawn = _drawn(scale * own[:, column], known, even, DRAWN_MM if rigid else np.inf)
+            own[:, column] -= drawn / scale
+    state.poses[group] = own
+
+
+def _drawn(values: Array, known: Array, even: Array, likely: float) -> Array:
+    """Return the part of values that is a sum of functions, shape (n,).
+
+    The most likely one of a normal prior with a standard deviation of `likely`, given that values
+    are that part, plus any sum of the functions `known`, plus independent motion.
+    """
+    basis = np.linalg.qr(known)[0]
+    apart = even - basis @ (basis.T @ even)
+    left = values - basis @ (basis.T @ values)
+    rest = left - apart @ np.linalg.lstsq(apart, left, rcond=1e-3)[0]
+    spread = float(rest @ rest) / (len(values) - known.shape[1] - even.shape[1])
+    normal = apart.T @ apart + np.eye(even.shape[1]) * even.shape[1] * spread / likely**2
+    found = np.linalg.lstsq(normal, apart.T @ left, rcond=1e-6)[0]
+    return np.asarray((even - even.mean(axis=0)) @ found)
 
 
 def _onto_unweighted(state: State, group: NDArray[np.intp]) -> None:

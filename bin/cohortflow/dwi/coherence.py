@@ -1,21 +1,28 @@
-"""Find out whether the b-vectors are flipped or swapped against the image.
+"""Find out whether the b-vectors are flipped, swapped or in other axes against the image.
 
 White matter continues along its own direction: one step from a voxel along its principal
 direction lands on a voxel of white matter with nearly the same direction and FA. Flipped or
 swapped b-vectors break that. The idea is Jeurissen et al. 2014
 (doi:10.1016/j.media.2014.05.012) and the fibre coherence index of Schilling et al. 2019
 (doi:10.1016/j.mri.2019.01.018); the score here is a local one and needs neither tractography
-nor another fit, since permuting or flipping the b-vectors does just the same to the tensor's
+nor another fit, since turning or flipping the b-vectors does just the same to the tensor's
 eigenvectors.
+
+A table whose volumes are in another order than the image's is none of these: its tensors are
+wrong, not turned. Neighbours still resemble each other then, since they are wrong alike, but
+their directions lead nowhere in any arrangement.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cohortflow.dwi.arrangements import ARRANGEMENTS, Frame, angle
 
 Array = NDArray[np.float64]
 
@@ -26,10 +33,23 @@ MINIMUM_Z = 4.0
 MINIMUM_GAIN = 0.02
 """Least gain of coherence, relative to the coherence as given."""
 
+NEAR = 63.0
+"""Degrees: every frame is nearer than this to one of the 24 arrangements, these are not to
+each other. A near frame differs little, so that its gain is small."""
+NEAR_Z = 2.0
+"""Least z over a near frame: there is one, not 23 to choose from."""
+PLENTY_VOXELS = 1000
+"""Least voxels to refuse a series."""
+ALIKE = 0.2
+"""Likeness of neighbours from which on noise does not hide how fibres continue."""
+REFUSE_Z = 3.0
+"""Least z of the best frame over the given one to refuse where neighbours are `ALIKE`."""
+RIGHT_GAIN = 0.08
+"""Gain over all far frames that right b-vectors have where neighbours are `ALIKE`."""
+
 _SQUARINGS = 3  # of the cosine of direction and step: half weight at 24 degrees
 _FA_SPREAD = 0.1  # of neighbours on one fibre
 _BLOCK = 6  # voxels; neighbours' gains are not independent, distant blocks' nearly are
-_SIGNS = ((1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1))
 _STEPS = np.array([o for o in itertools.product((-1, 0, 1), repeat=3) if o > (0, 0, 0)])
 
 
@@ -39,75 +59,83 @@ class Orientation:
 
     Attributes
     ----------
-    name : str
-        ``as given``, or how the file differs from the truth: ``x flipped``,
-        ``x and y swapped, z flipped``, ``axes in the order y, z, x``, … Flipping all three
-        axes changes no tensor, so of two names that differ by it the one with at most one
-        flip is used.
-    rows : str
-        The bvec file's correct rows in terms of its present ones, ``-x, y, z`` for example.
-    score_given, score_best : float
-        Coherence between 0 and 1 as given and in the best arrangement; 0 without white matter.
+    frame : Frame
+        The best one. Its name is ``as given``, or how the file differs from the truth:
+        ``x flipped``, ``x and y swapped, z flipped``, ``axes in the order y, z, x``,
+        ``in world axes``, … Flipping all three axes changes no tensor, so of two names that
+        differ by it the one with at most one flip is used.
+    rival : Frame
+        The one that comes nearest to it, of those that it does not beat as it should, if there
+        are any.
+    score_given, score_best, score_rival : float
+        Coherence between 0 and 1 as given, in the best frame and in its rival; 0 without white
+        matter.
     z : float
-        Gain of the best over the given arrangement (over the next best, where the given is
-        best), in standard errors over blocks of voxels.
+        Gain of the best over the given frame (over the next best, where the given is best), in
+        standard errors over blocks of voxels.
     certain : bool
-        Whether z and the relative gain are large enough to act on. Never for too few voxels.
+        Whether the best frame beats all others, and the given one clearly enough to act on.
+        Never for too few voxels.
+    hopeless : bool
+        Whether the b-vectors are certainly wrong, or lead nowhere in any frame, and no frame can
+        be told to be the right one. Never for too few voxels.
     voxels : int
         How many voxels were looked at.
     """
 
-    name: str
-    rows: str
-    score_given: float
-    score_best: float
-    z: float
-    certain: bool
-    voxels: int
+    frame: Frame = ARRANGEMENTS[0]
+    rival: Frame = ARRANGEMENTS[0]
+    score_given: float = 0.0
+    score_best: float = 0.0
+    score_rival: float = 0.0
+    z: float = 0.0
+    certain: bool = False
+    hopeless: bool = False
+    voxels: int = 0
+
+    @property
+    def name(self) -> str:
+        """Name of the best frame."""
+        return self.frame.name
 
     @property
     def wrong(self) -> bool:
-        """Whether the b-vectors are certainly not as the image needs them."""
+        """Whether the b-vectors are certainly not as the image needs them, and how is known."""
         return self.certain and self.name != "as given"
 
 
 @dataclass(frozen=True)
-class Arrangement:
-    """A way in which a bvec file can be wrong: its row i holds ``signs[i] * true[order[i]]``."""
+class _Scores:
+    """Coherence in each frame, and what its differences are worth."""
 
-    order: tuple[int, ...]
-    signs: tuple[int, ...]
-
-    @property
-    def matrix(self) -> Array:
-        """Orthogonal (3, 3) matrix: the true vectors to those of the file."""
-        result = np.zeros((3, 3))
-        result[range(3), self.order] = self.signs
-        return result
+    frames: Sequence[Frame]
+    support: Array
+    weight: Array
+    blocks: NDArray[np.intp]
+    likeness: float
 
     @property
-    def name(self) -> str:
-        """Name as in `Orientation`."""
-        moved = [i for i in range(3) if self.order[i] != i]
-        flipped = ["xyz"[i] + " flipped" for i in range(3) if self.signs[i] < 0]
-        parts = []
-        if len(moved) == 2:
-            parts = [f"{'xyz'[moved[0]]} and {'xyz'[moved[1]]} swapped"]
-        elif moved:
-            parts = ["axes in the order " + ", ".join("xyz"[i] for i in self.order)]
-        return ", ".join(parts + flipped) or "as given"
+    def values(self) -> Array:
+        """Coherence in each frame."""
+        return np.asarray(self.support @ self.weight / self.weight.sum())
 
-    @property
-    def rows(self) -> str:
-        """Correct rows in terms of the file's, as in `Orientation`."""
-        source = [self.order.index(axis) for axis in range(3)]
-        return ", ".join(("-" if self.signs[i] < 0 else "") + "xyz"[i] for i in source)
+    def gain(self, one: int, other: int) -> tuple[float, float]:
+        """Return the gain of a frame over another relative to the other, and its error."""
+        gains = np.bincount(self.blocks, (self.support[one] - self.support[other]) * self.weight)
+        scale = float(self.support[other] @ self.weight) or 1.0
+        return float(gains.sum()) / scale, float(np.sqrt((gains * gains).sum())) / scale
 
+    def z(self, one: int, other: int) -> float:
+        """Return the gain of a frame over another in its standard errors."""
+        gain, error = self.gain(one, other)
+        return gain / error if error > 0 else 0.0
 
-ARRANGEMENTS = tuple(
-    Arrangement(order, signs) for order in itertools.permutations(range(3)) for signs in _SIGNS
-)
-"""All 24: six orders of the axes, each with no or one flip; the first is as given."""
+    def rivals(self, best: int) -> tuple[int, int | None]:
+        """Return the best frame of those far from a frame, and of those near to it."""
+        order = [int(one) for one in np.argsort(-self.values, kind="stable") if one != best]
+        own = self.frames[best].matrix
+        near = [one for one in order if angle(own, self.frames[one].matrix) < NEAR]
+        return next(one for one in order if one not in near), next(iter(near), None)
 
 
 def check(
@@ -115,8 +143,9 @@ def check(
     fa: NDArray[np.floating],
     mask: NDArray[np.bool_],
     steps: Array,
+    frames: Sequence[Frame] = ARRANGEMENTS,
 ) -> Orientation:
-    """Compare how well fibres continue under every arrangement of the b-vectors.
+    """Compare how well fibres continue in every frame that the b-vectors may be in.
 
     Parameters
     ----------
@@ -128,6 +157,8 @@ def check(
     steps : ndarray, shape (3,)
         Step in mm from a voxel to the next along each image axis, in the frame of the
         b-vectors: x negative where the affine's determinant is positive (FSL convention).
+    frames : sequence of Frame
+        As `arrangements.of_image` gives them.
 
     Returns
     -------
@@ -136,48 +167,84 @@ def check(
     white = mask & (fa > FA_WHITE_MATTER)
     places = np.argwhere(white)
     if not len(places):
-        return Orientation("as given", "x, y, z", 0.0, 0.0, 0.0, False, 0)
+        return Orientation()
     weight = fa[white].astype(np.float64)
-    support = _support(principal[white].astype(np.float32), weight, white, np.asarray(steps))
-    scores = support @ weight / weight.sum()
-    best = int(np.argmax(scores))
-    other = int(np.argsort(scores, kind="stable")[-2]) if best == 0 else 0
-    blocks = np.ravel_multi_index(tuple((places // _BLOCK).T), white.shape)
-    gains = np.bincount(blocks, (support[best] - support[other]) * weight)
-    error = float(np.sqrt((gains * gains).sum()))
-    z = float(gains.sum()) / error if error > 0 else 0.0
-    gain = scores[best] - scores[other]
-    certain = (
-        len(places) >= MINIMUM_VOXELS and z >= MINIMUM_Z and gain >= MINIMUM_GAIN * scores[other]
-    )
-    found = ARRANGEMENTS[best]
+    directions = principal[white].astype(np.float32)
+    support, alike = _support(directions, weight, white, np.asarray(steps), frames)
+    blocks = np.asarray(np.ravel_multi_index(tuple((places // _BLOCK).T), white.shape))
+    likeness = float(alike @ weight / weight.sum())
+    return _judged(_Scores(frames, support, weight, blocks, likeness))
+
+
+def _judged(scores: _Scores) -> Orientation:
+    """Say what the scores mean."""
+    values, voxels = scores.values, len(scores.weight)
+    best = int(np.argmax(values))
+    far, near = scores.rivals(best)
+    other = int(np.argsort(values, kind="stable")[-2]) if best == 0 else 0
+    gain, error = scores.gain(best, far)
+    sure = gain >= max(MINIMUM_Z * error, least_gain(scores.likeness))
+    told = near is None or scores.z(best, near) >= NEAR_Z
+    z = scores.z(best, other)
+    beats = best == 0 or scores.gain(best, other)[0] >= MINIMUM_GAIN
+    certain = voxels >= MINIMUM_VOXELS and sure and told and beats
+    alike = scores.likeness >= ALIKE
+    beaten = best != 0 and beats and z >= (REFUSE_Z if alike else MINIMUM_Z)
+    nowhere = alike and gain + 2 * error < RIGHT_GAIN
+    unsettled = (beaten and not (sure and told)) or (nowhere and not sure)
+    rival = near if sure and near is not None else far
     return Orientation(
-        name=found.name,
-        rows=found.rows,
-        score_given=float(scores[0]),
-        score_best=float(scores[best]),
+        frame=scores.frames[best],
+        rival=scores.frames[rival],
+        score_given=float(values[0]),
+        score_best=float(values[best]),
+        score_rival=float(values[rival]),
         z=z,
-        certain=bool(certain),
-        voxels=len(places),
+        certain=bool(certain and (best == 0 or z >= MINIMUM_Z)),
+        hopeless=bool(voxels >= PLENTY_VOXELS and unsettled),
+        voxels=voxels,
     )
+
+
+def least_gain(likeness: float) -> float:
+    """Return the gain over all far frames from which on a frame is the right one.
+
+    Noise makes neighbours less alike and takes from the gain, too; wrong tensors that lead
+    somewhere by chance gain little.
+
+    Parameters
+    ----------
+    likeness : float
+        Mean likeness of neighbours, 0 to 1, whatever their direction.
+    """
+    return min(max(0.45 * (likeness - 0.1), MINIMUM_GAIN), 0.05)
 
 
 def _support(
-    directions: NDArray[np.float32], fa: Array, white: NDArray[np.bool_], steps: Array
-) -> Array:
-    """Return for each arrangement and voxel how well its fibre continues, shape (24, voxels).
+    directions: NDArray[np.float32],
+    fa: Array,
+    white: NDArray[np.bool_],
+    steps: Array,
+    frames: Sequence[Frame],
+) -> tuple[Array, Array]:
+    """Return for each frame and voxel how well its fibre continues, shape (frames, voxels).
 
     It is the mean, over the 26 neighbours weighted by how well the step to each lies along the
     voxel's direction, of the likeness of both: the squared cosine of their directions times a
-    Gaussian of the difference of their FA; 0 for a neighbour that is not white matter.
+    Gaussian of the difference of their FA; 0 for a neighbour that is not white matter. The
+    second value, shape (voxels,), is the plain mean of that likeness.
     """
     unit = _STEPS * steps
     unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
     pairs = _pairs(directions, fa, white)
-    result = np.empty((len(ARRANGEMENTS), len(directions)))
-    for row, arrangement in enumerate(ARRANGEMENTS):
+    alike = np.zeros(len(directions))
+    for first, second, same in pairs:
+        alike[first] += same
+        alike[second] += same
+    result = np.empty((len(frames), len(directions)))
+    for row, frame in enumerate(frames):
         # correcting the directions by the inverse is the same as turning the steps
-        turned = (unit @ arrangement.matrix.T).astype(np.float32)
+        turned = (unit @ frame.matrix.T).astype(np.float32)
         along = directions @ turned.T
         for _ in range(_SQUARINGS):  # much faster than a power
             along *= along
@@ -187,7 +254,7 @@ def _support(
             total[first] += along[first, step] * same
             total[second] += along[second, step] * same
         result[row] = total / (2 * along.sum(axis=1))
-    return result
+    return result, alike / (2 * len(_STEPS))
 
 
 def _pairs(

@@ -52,9 +52,12 @@ def align(moving: Values, still: Values, given: Frame, where: Region) -> Array:
         joint = _joint(moving, matrix[:3], points, columns, float(ends[0]), scale)
         return -_information(joint)
 
-    options = {"xtol": 0.01, "ftol": 1e-9, "maxiter": 6}
     found = optimize.minimize(
-        cost, np.zeros(6), method="Powell", bounds=[(-20, 20)] * 6, options=options
+        cost,
+        np.zeros(6),
+        method="Powell",
+        bounds=[(-20.0, 20.0)] * 6,
+        options={"xtol": 0.01, "ftol": 1e-9, "maxiter": 6},
     )
     return np.asarray(found.x * units)
 
@@ -62,7 +65,7 @@ def align(moving: Values, still: Values, given: Frame, where: Region) -> Array:
 def _binned(values: Values, like: Values) -> Values:
     low, high = np.percentile(like, (_SHARE, 100 - _SHARE))
     scale = (BINS - 1) / max(float(high - low), 1e-6)
-    return np.clip((values - low) * scale, 0, BINS - 1 - 1e-3).astype(np.float32)
+    return np.asarray(np.clip((values - low) * scale, 0, BINS - 1 - 1e-3), np.float32)
 
 
 def _information(joint: Array) -> float:

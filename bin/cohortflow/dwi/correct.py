@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,7 +171,7 @@ def resampled(
         given = found.replaced.get(volume) if replace else None
         out[..., volume] = _one(data, found, distortion, volume, given)
 
-    pool.each(one, range(out.shape[3]), threads)
+    pool.each(one, range(data.data.shape[3]), threads)
     return out
 
 

@@ -10,9 +10,17 @@ from numpy.typing import NDArray
 
 from cohortflow.core import save
 from cohortflow.core.outcome import Category, Failure
-from cohortflow.dwi import alignment, correct, mosaic, outliers, refusal, series, susceptibility
+from cohortflow.dwi import (
+    alignment,
+    correct,
+    mosaic,
+    outliers,
+    refusal,
+    series,
+    susceptibility,
+    traces,
+)
 from cohortflow.dwi import pose as poses
-from cohortflow.dwi import traces
 from cohortflow.dwi.correct import Corrected
 from cohortflow.dwi.series import Series
 
@@ -232,7 +240,7 @@ def draw(data: Series, result: Corrected) -> Any:  # noqa: ANN401 - a PIL image
 def _rows(data: Series, result: Corrected) -> list[mosaic.Row]:
     """Return means and spreads before and after: a rim of high spread shows what moved."""
     b0 = data.gradients.b0
-    groups = [("mean of b=0", b0, np.mean)]
+    groups: list[tuple[str, NDArray[np.bool_], Any]] = [("mean of b=0", b0, np.mean)]
     if (~b0).sum() > 1:
         groups.append(("spread over weighted volumes", ~b0, np.std))
     made = []

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cohortflow.core.outcome import Category, Failure
-from cohortflow.dwi import dicom, image
+from cohortflow.dwi import dicom, gradients, image
 from cohortflow.dwi import sidecar as sidecars
 from cohortflow.dwi.dicom_check import Expected
 from cohortflow.dwi.dicom_series import Series
@@ -103,7 +105,10 @@ def run(series: Series, expected: Expected, scratch: Path, *, weighted: bool = T
     stem = images[0].with_suffix("")
     bval, bvec, sidecar = (stem.with_suffix(end) for end in (".bval", ".bvec", ".json"))
     if weighted and not (bval.is_file() and bvec.is_file()):
-        raise _bad(series, "no diffusion gradients in its headers", words)
+        none = np.zeros(image.header(images[0]).volumes)
+        bad = _bad(series, "no diffusion gradients in its headers", words)
+        table = gradients.Gradients(none, np.zeros((len(none), 3)))
+        raise gradients.Unusable(bad.message, bad.remedy, series.description, table)
     _check_shape(image.header(images[0]), expected, len(extra), series, words)
     if extra:
         words.append(f"{len(extra)} computed volume(s) left out")

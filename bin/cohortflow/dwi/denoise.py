@@ -211,15 +211,23 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.5g}")
 
 
-def write(folder: Path, data: Series, result: Denoised) -> None:
+def write(folder: Path, data: Series, result: Denoised, numbers: Numbers) -> None:
     """Write series, noise map, picture and metrics into a step's folder.
+
+    Parameters
+    ----------
+    folder : Path
+    data : Series
+    result : Denoised
+        Of `compute`.
+    numbers : dict
+        Of `metrics`.
 
     Raises
     ------
     OSError
         When something cannot be written.
     """
-    numbers = metrics(data, result)
     told = numbers["denoise_warning"]
     step = {
         "Name": "denoise",

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cohortflow.core.outcome import Failure
+from cohortflow.core.outcome import Failure, one_line
 from cohortflow.dwi import converted, dcm2niix, dicom_check, dicom_series, files, gradients
 from cohortflow.dwi import reverse as reversed_volumes
 from cohortflow.dwi import sidecar as sidecars
@@ -128,4 +128,7 @@ def _named(prepared: Dicom, scratch: Path) -> Iterator[None]:
         yield
     except Failure as failure:
         message = failure.message.replace(f"{scratch.parent}/", "")
-        raise Failure(failure.category, f"{prepared}: {message}", failure.remedy) from None
+        failure.message = one_line(f"{prepared}: {message}")
+        if isinstance(failure, gradients.Unusable):
+            failure.name = str(prepared)
+        raise

@@ -48,6 +48,23 @@ class Gradients:
         return self.bvals <= B0_MAXIMUM
 
 
+class Unusable(Failure):
+    """A series whose gradients cannot be used; they can be drawn.
+
+    Parameters
+    ----------
+    message, remedy : str
+    name : str
+        Of the series, or its path.
+    gradients : Gradients
+    """
+
+    def __init__(self, message: str, remedy: str, name: str, gradients: Gradients) -> None:
+        super().__init__(Category.DATA_INVALID, message, remedy)
+        self.name = name.rpartition("/")[2]
+        self.gradients = gradients
+
+
 def read(bval: Path, bvec: Path) -> Gradients:
     """Read a pair of FSL gradient files.
 
@@ -99,29 +116,43 @@ def check(gradients: Gradients, volumes: int, names: str) -> None:
 
     Raises
     ------
-    Failure
-        DATA_INVALID when the number of volumes differs, a b-value is negative, or a
+    Unusable
+        When the number of volumes differs, a b-value is negative, or a
         diffusion-weighted volume's b-vector is not of unit length.
     """
     bvals, bvecs = gradients.bvals, gradients.bvecs
     if len(bvals) != volumes:
-        raise _bad(
+        raise Unusable(
             f"{names}: {volumes} volumes but {len(bvals)} b-values",
             "use the bval and bvec files that were made with this image",
+            names,
+            gradients,
         )
     if not (np.isfinite(bvals).all() and np.isfinite(bvecs).all()):
-        raise _bad(f"{names}: a gradient is not a finite number", "correct the bval or bvec file")
+        raise Unusable(
+            f"{names}: a gradient is not a finite number",
+            "correct the bval or bvec file",
+            names,
+            gradients,
+        )
     if (bvals < 0).any():
-        raise _bad(f"{names}: b-value {bvals.min():g} is negative", "correct the bval file")
+        raise Unusable(
+            f"{names}: b-value {bvals.min():g} is negative",
+            "correct the bval file",
+            names,
+            gradients,
+        )
     length = np.sqrt((bvecs * bvecs).sum(axis=1))
     wrong = np.flatnonzero((np.abs(length - 1) > UNIT_TOLERANCE) & ~gradients.b0)
     if len(wrong):
         first = int(wrong[0])
-        raise _bad(
+        raise Unusable(
             f"{names}: {len(wrong)} b-vectors are not of unit length "
             f"(volume {first}, counted from 0: b={bvals[first]:g}, length {length[first]:.3g})",
             "correct the bvec file; where lengths encode b-values, write unit vectors and the "
             "b-values themselves",
+            names,
+            gradients,
         )
 
 
@@ -130,16 +161,18 @@ def check_tensor(gradients: Gradients, names: str) -> None:
 
     Raises
     ------
-    Failure
-        DATA_INVALID without a volume of b <= `B0_MAXIMUM`, with fewer than six distinct
+    Unusable
+        Without a volume of b <= `B0_MAXIMUM`, with fewer than six distinct
         directions, or when the directions leave the tensor undetermined (Basser et al. 1994:
         the six products of components must be independent).
     """
     if not gradients.b0.any():
-        raise _bad(
+        raise Unusable(
             f"{names}: no volume with b <= {B0_MAXIMUM:g}, the smallest is "
             f"{gradients.bvals.min():g}",
             "add a b=0 volume or exclude the series",
+            names,
+            gradients,
         )
     x, y, z = gradients.bvecs[~gradients.b0].T
     design = np.stack([x * x, y * y, z * z, x * y, x * z, y * z])
@@ -147,13 +180,17 @@ def check_tensor(gradients: Gradients, names: str) -> None:
         return
     found = directions(gradients)
     if found < 6:
-        raise _bad(
+        raise Unusable(
             f"{names}: {found} distinct diffusion directions, a tensor needs 6",
             "exclude the series or use the complete one",
+            names,
+            gradients,
         )
-    raise _bad(
+    raise Unusable(
         f"{names}: the {found} diffusion directions do not determine a tensor",
         "exclude the series; its directions lie on one cone or plane",
+        names,
+        gradients,
     )
 
 

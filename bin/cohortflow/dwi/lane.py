@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cohortflow.core.lanes import Lane, Parameter, Step
-from cohortflow.dwi import csttool_options, discover, filters
+from cohortflow.dwi import csttool_options, discover, filters, refused
 
 _MAPS = ("FA", "MD", "RD", "AD", "DEC", "V1")
 _ORIENTATIONS = (
@@ -118,5 +118,6 @@ LANE = Lane(
     roles=("dwi", "bval", "bvec", "json", "dicom", "reverse", "reverse_bval", "reverse_json"),
     aliases={"nifti": "dwi"},
     foreign=csttool_options.of_csttool,
+    picture=refused.picture,
     bidsignore=("**/*_dwimap.*", "**/*_desc-preproc_dwi.bval", "**/*_desc-preproc_dwi.bvec"),
 )

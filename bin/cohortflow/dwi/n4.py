@@ -21,7 +21,7 @@ BLUR = 0.15
 """Full width at half maximum of a round's blur of the histogram, in units of the log image."""
 NOISE = 0.01
 """Of the Wiener filter that takes the blur out."""
-MESH_MM = (200.0, 100.0, 50.0)
+MESH_MM = (200.0, 100.0, 50.0, 25.0)
 """Spacing of the B-spline's mesh, one level after the other."""
 ROUNDS = 50
 """The most rounds a level."""

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from cohortflow.core import save
 from cohortflow.core.outcome import Category, Failure
-from cohortflow.dwi import coherence, lines, mosaic, series, tensor
+from cohortflow.dwi import arrangements, coherence, lines, mosaic, refusal, series, tensor
 from cohortflow.dwi.coherence import Orientation
 from cohortflow.dwi.gradients import Gradients
 from cohortflow.dwi.series import Series
@@ -26,34 +26,65 @@ def check(data: Series, maps: Maps, mask: Mask) -> Orientation:
     """Check the b-vectors against the image, in the mask without its rim."""
     inner = ndimage.binary_erosion(mask, iterations=2, border_value=1) & ~maps.unphysical
     steps = series.voxel_size(data.affine) * tensor.fsl_signs(data.affine)
-    return coherence.check(maps.principal, maps.fa, inner, steps)
+    frames = arrangements.of_image(data.affine)
+    return coherence.check(maps.principal, maps.fa, inner, steps, frames)
 
 
-def refuse(data: Series, found: Orientation) -> None:
-    """Raise when the b-vectors are certainly wrong.
+def complaint(data: Series, found: Orientation) -> str:
+    """Say what is wrong with the b-vectors; empty when nothing is certain to be."""
+    name = data.path.name.replace(".nii.gz", ".bvec").replace(".nii", ".bvec")
+    given = f"fibre coherence {found.score_given:.2f} as given"
+    best = f"{found.score_best:.3f} {found.name}"
+    if found.wrong:
+        return f"the b-vectors of {name} look {found.name} ({given}, {best})"
+    if found.hopeless:
+        rival = f"{found.score_rival:.3f} {found.rival.name}"
+        return (
+            f"the b-vectors of {name} fit the image in no way that can be told ({given}, at "
+            f"best {best} and {rival})"
+        )
+    return ""
+
+
+def refuse(data: Series, found: Orientation, how: str, output: Path | None = None) -> None:
+    """Raise when the b-vectors are certainly wrong and are not corrected.
+
+    Parameters
+    ----------
+    data : Series
+    found : Orientation
+    how : str
+        Of `CHECKS`: ``correct`` refuses what it cannot correct, ``refuse`` everything that is
+        certainly wrong, the others nothing.
+    output : Path, optional
+        The step's folder: beside it a picture is left.
 
     Raises
     ------
     Failure
-        DATA_INVALID, naming what is flipped or swapped.
+        DATA_INVALID, naming what is flipped or swapped, or that it cannot be told.
+    OSError
+        When the picture cannot be written.
     """
+    refused = {"correct": found.hopeless, "refuse": found.hopeless or found.wrong}
+    if not refused.get(how):
+        return
+    message = complaint(data, found)
+    if output is not None:
+        refusal.save(output, refusal.draw_series(data, message))
     if found.wrong:
-        name = data.path.name.replace(".nii.gz", ".bvec").replace(".nii", ".bvec")
-        raise Failure(
-            Category.DATA_INVALID,
-            f"the b-vectors of {name} look {found.name} (fibre coherence "
-            f"{found.score_given:.2f} as given, {found.score_best:.2f} corrected)",
-            f"write its rows as {found.rows}, or use --gradient-check correct",
+        remedy = f"{found.frame.remedy}, or use --gradient-check correct"
+    else:
+        remedy = (
+            "give the bvec and bval files of this image, in the order of its volumes; when you "
+            "are sure that they are right, use --gradient-check warn"
         )
+    raise Failure(Category.DATA_INVALID, message, remedy)
 
 
 def corrected(vectors: NDArray[np.floating], found: Orientation) -> NDArray[np.floating]:
     """Return directions (..., 3) in the b-vectors' frame as the image needs them."""
-    turned = [
-        vectors[..., "xyz".index(row[-1])] * (-1 if row[0] == "-" else 1)
-        for row in found.rows.split(", ")
-    ]
-    return np.asarray(np.stack(turned, axis=-1) + 0.0)  # no negative zeros
+    return np.asarray(vectors @ found.frame.matrix + 0.0)  # no negative zeros
 
 
 def metrics(found: Orientation | None, *, changed: bool) -> dict[str, float | str | None]:
@@ -66,7 +97,7 @@ def metrics(found: Orientation | None, *, changed: bool) -> dict[str, float | st
             + [f"gradient_{name}" for name in numbers]
         )
     return {
-        "gradient_orientation": found.name,
+        "gradient_orientation": "cannot be told" if found.hopeless else found.name,
         "gradient_orientation_certain": "yes" if found.certain else "no",
         "gradient_coherence": float(f"{found.score_given:.6g}"),
         "gradient_coherence_best": float(f"{found.score_best:.6g}"),
@@ -104,10 +135,10 @@ def write(
         directions = corrected(directions, found).astype(np.float32)
     step = {
         "Name": "orient",
-        "Method": "fibre coherence of all orders and flips of the axes",
+        "Method": "fibre coherence of all orders and flips of the axes, and of the world's axes",
         "GradientCheck": how,
         "GradientOrientation": found.name if found else "not checked",
-        "BvecRowsWritten": found.rows if found and changed else "x, y, z",
+        "BvecRowsWritten": found.frame.rows if found and changed else "x, y, z",
     }
     series.write(folder, data, "preproc", data.data, step=step, gradients=table, compress=True)
     (folder / "figures").mkdir()

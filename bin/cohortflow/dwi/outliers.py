@@ -75,7 +75,7 @@ def expected(image: Values, pose: Array, given: Frame, points: NDArray[np.int32]
     back = np.linalg.inv(poses.to_voxels(given, pose))
     # where eddy currents squeezed the signal together it is brighter
     bright = np.float32(abs(np.linalg.det(back[:3, :3])))
-    return spline.sample(image, back, points) * bright
+    return spline.sample(image, np.asarray(back), points) * bright
 
 
 def sums(
@@ -96,7 +96,8 @@ def sums(
     at = points[:, axis]
     own = volume[points[:, 0], points[:, 1], points[:, 2]]
     counted = np.bincount(at, minlength=slices).astype(np.float64)
-    return np.bincount(at, own, slices), np.bincount(at, wanted, slices), counted
+    found, expected = (np.asarray(np.bincount(at, w, slices), np.float64) for w in (own, wanted))
+    return found, expected, counted
 
 
 def judge(found: Array, wanted: Array, counted: Array, area_mm2: float) -> Slices:

@@ -98,7 +98,7 @@ def angles(turn: Array) -> Array:
 
 def stretch(given: Frame, pose: Array) -> Array:
     """Return the eddy currents' matrix, shape (3, 3)."""
-    return np.eye(3) + np.einsum("m,mij->ij", pose[6:], given.terms)
+    return np.asarray(np.eye(3) + np.einsum("m,mij->ij", pose[6:], given.terms))
 
 
 def centred(given: Frame, pose: Array) -> Array:

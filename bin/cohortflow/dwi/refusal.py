@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from PIL import Image, ImageDraw
 from cohortflow.core import save as files
 from cohortflow.dwi import gradients as tables
 from cohortflow.dwi import mosaic
-from cohortflow.dwi.gradients import Gradients
+from cohortflow.dwi.gradients import Gradients, Unusable
 from cohortflow.dwi.series import Series
 
 _MARGIN = 14
@@ -82,6 +84,28 @@ def save(output: Path, picture: Image.Image) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_bytes(path, packed(picture))
     return path
+
+
+@contextmanager
+def pictured(output: Path | None) -> Iterator[None]:
+    """Leave a picture beside the output of a step that refuses a series for its gradients.
+
+    Parameters
+    ----------
+    output : Path or None
+        The folder that the step was asked for; None for no picture.
+
+    Raises
+    ------
+    OSError
+        When the picture cannot be written.
+    """
+    try:
+        yield
+    except Unusable as failure:
+        if output is not None:
+            save(output, draw_table(failure.name, failure.gradients, failure.message))
+        raise
 
 
 def packed(picture: Image.Image) -> bytes:

@@ -76,8 +76,8 @@ def distort(
     """Displace a volume's signal along an axis, none of it lost.
 
     The object is even within each voxel. Its signal summed up to a point is the same before and
-    after; each voxel of the image is the difference of that sum at its two edges. Nothing is resampled backwards, so that a method
-    which does cannot be right by sharing its errors.
+    after; each voxel of the image is the difference of that sum at its two edges. Nothing is
+    resampled backwards, so that a method which does cannot be right by sharing its errors.
 
     Parameters
     ----------

@@ -70,7 +70,7 @@ def spoil(
     slopes = np.zeros((len(scan.bvals), 4))
     if eddy:
         # a gradient's components have a standard deviation of 1/sqrt(3)
-        response = rng.normal(0, eddy * np.sqrt(1.0), (3, 4)) * np.array([1, 0.02, 0.02, 0.02])
+        response = rng.normal(0, eddy, (3, 4)) * np.array([1, 0.02, 0.02, 0.02])
         slopes = scan.gradients @ response
         for volume in weighted:
             data[..., volume] = distorted(data[..., volume], scan.affine, slopes[volume])
@@ -82,8 +82,8 @@ def spoil(
     kept[np.ix_(holds, chosen)] = np.where(lost, drawn, 1)
     data *= kept[None, None].astype(np.float32)
     sigma = S0[Tissue.WHITE] / snr
-    for volume in range(data.shape[3]):
-        data[..., volume] = acquire.rician(data[..., volume], sigma, rng)
+    for number in range(data.shape[3]):
+        data[..., number] = acquire.rician(data[..., number], sigma, rng)
     noisy = replace(scan, data=np.rint(data).astype(np.int16), sigma=sigma)
     return Spoilt(noisy, kept, slopes)
 
@@ -111,4 +111,4 @@ def distorted(volume: NDArray[np.float32], affine: Array, slopes: Array) -> NDAr
     shift = np.array([0, slopes[0] / size[1], 0])
     offset = centre - back @ (centre + shift)
     found = ndimage.affine_transform(volume, back, offset, order=3, mode="nearest")
-    return np.clip(found / np.linalg.det(moved), 0, None).astype(np.float32)
+    return np.asarray(np.clip(found / np.linalg.det(moved), 0, None), np.float32)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cohortflow import __version__, ledger
-from cohortflow.core import lanes, layout, manifest, plan, publish, report, runs, save
+from cohortflow.core import lanes, layout, manifest, plan, publish, refused, report, runs, save
 from cohortflow.core.outcome import Category, Failure
 from cohortflow.front import container, drive, engine, lock, quiet, space, study
 from cohortflow.front.progress import Progress
@@ -192,6 +192,8 @@ def _run_locked(
     folder.mkdir(parents=True)
     manifest.write(folder / "manifest.jsonl", found.header, (d.unit for d in found.decisions))
     plan.write(folder / "plan.jsonl", shared, found.decisions)
+    excluded = (d.unit for d in found.decisions if d.reason == "excluded")
+    refused.draw(shared.lane, Path(shared.dataset), excluded, folder)
     save.write_json(folder / "run.json", _facts(request, shared))
     save.write_text(folder / "records.jsonl", "")
     message, engine_name = "", "none: nothing to run"

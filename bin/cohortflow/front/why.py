@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cohortflow.core import lanes, layout, marker, plan
+from cohortflow.core import lanes, layout, marker, plan, refused
 from cohortflow.core.outcome import Category, Failure, one_line
 
 
@@ -30,6 +30,8 @@ class Story:
         Of an ambiguous unit.
     attempts : list of dict
         The unit's records of that run, in order.
+    picture : str
+        Path of a picture of what was refused; empty when there is none.
     rerun : str
         A command line that tries the unit again.
     """
@@ -44,6 +46,7 @@ class Story:
     remedy: str
     choices: list[dict[str, str]]
     attempts: list[dict[str, Any]]
+    picture: str
     rerun: str
 
 
@@ -68,6 +71,7 @@ def story(out: Path, unit: str) -> Story:
     if isinstance(done, str):
         state = f"damaged: {done}"
     excluded = entry["unit"].get("excluded") or {}
+    attempts = _attempts(out, run, unit)
     return Story(
         unit,
         run,
@@ -78,9 +82,17 @@ def story(out: Path, unit: str) -> Story:
         f"{excluded['category']}: {excluded['message']}" if excluded else "",
         excluded.get("remedy", ""),
         excluded.get("choices", []),
-        _attempts(out, run, unit),
+        attempts,
+        _picture(out, run, unit, attempts, excluded.get("message", "")),
         shlex.join(_command(out, run, head, entry["unit"])),
     )
+
+
+def _picture(out: Path, run: str, unit: str, attempts: list[dict[str, Any]], message: str) -> str:
+    """Return the picture of what the last attempt or, where there is none, the plan refused."""
+    failures = [attempt["step"] for attempt in attempts if attempt["category"]]
+    step = failures[-1] if failures else None
+    return str(refused.find(out, run, unit, step=step, message=message) or "")
 
 
 def _command(out: Path, run: str, head: dict[str, Any], unit: dict[str, Any]) -> list[str]:
@@ -171,6 +183,8 @@ def text(told: Story) -> str:
             "The end of its log:",
             *(f"  {_plain(row)}" for row in last["log"].splitlines()),
         ]
+    if told.picture:
+        lines += ["", f"What was refused: {told.picture}"]
     if told.state != "complete":
         lines += ["", "Try it again:", f"  {told.rerun}"]
     return "\n".join(lines)

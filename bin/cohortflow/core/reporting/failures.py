@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from cohortflow.core import failed, layout, plan
+from cohortflow.core import failed, layout, plan, refused
 from cohortflow.core.manifest import Unit
 from cohortflow.core.outcome import one_line
 from cohortflow.core.reporting import clean as cleaning
@@ -38,7 +39,11 @@ def of_earlier_runs(out: Path, known: Collection[str], clean: cleaning.Clean) ->
             units[verdict.run] = _planned(out, verdict.run)
         unit = units[verdict.run].get(name)
         if unit is not None:
-            found.append(_state(unit, verdict, clean))
+            state = _state(unit, verdict, clean)
+            picture = refused.find(
+                out, verdict.run, name, step=verdict.step, message=verdict.message
+            )
+            found.append(replace(state, picture=picture))
     return found
 
 

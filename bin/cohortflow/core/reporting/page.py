@@ -15,6 +15,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from cohortflow.core import lanes
 from cohortflow.core.outcome import OUTCOMES, Category
 from cohortflow.core.reporting import charts, clean, files, pictures, read, words
 from cohortflow.core.reporting.numbers import Numbers, Numeric, numbers
@@ -232,6 +233,8 @@ def section(state: BatchState, unit: UnitState) -> dict[str, Any]:
         [one.model_dump() for one in unit.planned.inputs] if unit.planned else []
     )
     figures = [str(o["path"]) for o in outputs if _is_figure(str(o["path"]))]
+    if state.run.lane in lanes.LANES:
+        figures = lanes.get(state.run.lane).ordered(figures, unit.id)
     return {
         "unit": unit,
         "marker": {key: tidy(str(marker[key])) for key in ("run", "finished", "pipeline_version")
@@ -244,6 +247,8 @@ def section(state: BatchState, unit: UnitState) -> dict[str, Any]:
         ],
         "pictures": partial(pictures.of_unit, folder, figures),
         "base": quote(unit.folder),
+        "refused": partial(pictures.picture, unit.picture) if unit.picture else None,
+        "refused_at": quote(os.path.relpath(unit.picture, state.out)) if unit.picture else "",
         "longest": max(unit.timings.values(), default=0.0) or 1.0,
         "log": next((a for a in reversed(unit.attempts) if a.log), None) if not unit.complete
                else None,

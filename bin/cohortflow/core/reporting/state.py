@@ -93,6 +93,8 @@ class UnitState:
         Published numbers and words; empty for a unit that is not complete.
     planned : Unit or None
         The manifest's unit; kept for incomplete units alone, to bound memory.
+    picture : Path or None
+        What was refused, as a PNG file.
     """
 
     id: str
@@ -105,6 +107,7 @@ class UnitState:
     timings: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, Value] = field(default_factory=dict)
     planned: Unit | None = None
+    picture: Path | None = None
 
     @property
     def status(self) -> Status:
