@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,12 +50,18 @@ def measure(folder: Path, size: str) -> Iterator[Table]:
 
 
 def ours(image: str, out: str) -> None:
+    _alone_in_each_thread()
     from cohortflow.dwi import denoise, series
 
     data = series.read(Path(image))
     result = denoise.compute(data, threads=THREADS)
     series.save(Path(out), result.data, data)
     series.save(Path(f"{out}_noise.nii"), result.sigma, data)
+
+
+def _alone_in_each_thread() -> None:
+    """Keep the linear algebra of each thread to itself, as the tool does."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 
 def dipy(image: str, out: str) -> None:
@@ -69,6 +76,7 @@ def dipy(image: str, out: str) -> None:
 
 
 def alone(image: str) -> None:
+    _alone_in_each_thread()
     from cohortflow.dwi import denoise
 
     growth.alone(lambda data: denoise.compute(data, threads=THREADS), image)

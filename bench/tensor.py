@@ -90,11 +90,13 @@ def _agreement(name: str, scan: Path, folder: Path) -> list[str]:
     """Say how far FA and MD are from MRtrix3's in white matter."""
     if not (folder / "c" / "FA.nii").exists():
         return []
-    said = _said(python("work", "white_matter", scan / "mask.nii", folder / "a", folder / "c"))
-    voxels, fa, md = json.loads(said)
+    words = python("work", "white_matter", scan, folder / "a", folder / "c")
     return [
-        f"white matter of the {name}, {voxels} voxels, mean absolute difference of MRtrix3's: "
-        f"FA {fa:.4f}, MD {md:.5f} um2/ms"
+        f"white matter of the {name}, {what}, {voxels} voxels, mean absolute difference from "
+        f"MRtrix3's: FA {fa:.4f}, MD {md:.5f} um2/ms"
+        for what, (voxels, fa, md) in zip(
+            ("measurements above 0", "all"), json.loads(_said(words)), strict=True
+        )
     ]
 
 

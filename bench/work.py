@@ -140,10 +140,11 @@ def difference(mask: str, one: str, other: str) -> None:
     print(float(np.abs(a - b)[inside > 0].mean()))
 
 
-def white_matter(mask: str, one: str, other: str) -> None:
-    """Print the voxels of white matter, and how FA and MD (um2/ms) of two folders differ in it.
+def white_matter(scan: str, one: str, other: str) -> None:
+    """Print how FA and MD (um2/ms) of two folders differ in white matter.
 
-    It is where both find FA > 0.2, two voxels or more inside the mask.
+    It is where both find FA > 0.2, two voxels or more inside the mask. For its voxels in which
+    every measurement is above 0, then for all, their number and both differences are printed.
     """
     import nibabel as nib
     import numpy as np
@@ -155,10 +156,14 @@ def white_matter(mask: str, one: str, other: str) -> None:
     fa, md = (
         [read(Path(folder, name)) for folder in (one, other)] for name in ("FA.nii", "MD.nii")
     )
-    inner = ndimage.binary_erosion(read(mask) > 0, iterations=2)
+    inner = ndimage.binary_erosion(read(Path(scan, "mask.nii")) > 0, iterations=2)
     white = inner & (fa[0] > 0.2) & (fa[1] > 0.2)
-    apart = [float(np.abs(a - b)[white].mean()) for a, b in (fa, md)]
-    print(json.dumps([int(white.sum()), apart[0], 1000 * apart[1]]))
+    positive = (read(_stem(scan).with_suffix(".nii")) > 0).all(axis=-1)
+    told = []
+    for part in (white & positive, white):
+        apart = [float(np.abs(a - b)[part].mean()) for a, b in (fa, md)]
+        told.append([int(part.sum()), apart[0], 1000 * apart[1]])
+    print(json.dumps(told))
 
 
 def patient(study: str, out: str) -> None:

@@ -116,7 +116,31 @@ def test_the_tensors_that_are_timed_agree(root: Path) -> None:
     assert all(float(value) < 0.01 for _, value in found)
 
 
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [("denoising", "cohortflow.dwi.denoise"), ("unringing", "cohortflow.dwi.subvoxel")],
+)
+def test_steps_on_series_are_timed_beside_others_and_as_they_grow(
+    root: Path, name: str, ours: str
+) -> None:
+    done = bench(root, name, "--size", "tiny")
+    assert done.returncode == 0, done.stderr
+    (head, first, *others), (columns, *sizes) = tables(done.stdout)
+    assert head == COLUMNS
+    assert (first[0], first[-1]) == (ours, "1.00")
+    named = " ".join(row[0] for row in others)
+    assert all(word in named for word in ("compiled anew", "with picture", "DIPY"))
+    assert columns == ["what", "wall s", "CPU s", "peak MB", "ns a value"]
+    assert [row[0].split(",")[0] for row in sizes] == [
+        "12 x 12 x 8 x 15", "24 x 12 x 8 x 15", "12 x 12 x 8 x 33", "12 x 12 x 8 x 33",
+    ]  # fmt: skip
+    found = dict(re.findall(r"correlation with (\w+): (\S+),", done.stdout))
+    program = {"denoising": "dwidenoise", "unringing": "mrdegibbs"}[name]
+    assert set(found) == {"DIPY"} | ({"MRtrix3"} if shutil.which(program) else set())
+    assert all(float(value) > 0.95 for value in found.values())
+
+
 def test_a_name_that_is_no_bench_is_refused(root: Path) -> None:
     done = bench(root, "no-such")
     assert done.returncode == 2
-    assert "discovery, tensor, cells, engine" in done.stderr
+    assert "discovery, tensor, denoising, unringing, deconvolution, cells, engine" in done.stderr

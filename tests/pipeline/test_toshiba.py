@@ -61,7 +61,7 @@ def test_with_a_session_for_each_series_all_are_done_and_right(
     out = tmp_path / "out"
     ended = cohortflow(*RUN, study, out, "--manifest", manifest, cwd=tmp_path)
     assert ended.status == 0, ended.text
-    assert len(outputs(out)) == 5 * 19
+    assert len(outputs(out)) == 5 * 22
 
     references = sorted((shared_data / "dicom" / "toshiba" / "Ref").glob("*.bvec"))
     found = set()

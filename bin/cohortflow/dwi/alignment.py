@@ -39,7 +39,7 @@ RIM_MM = 3.0
 """How far around the brain images are compared: its edge is what shows motion best."""
 MOST = 30000
 """Voxels that registration compares; more add time, not accuracy."""
-DRAWN_MM = 0.1
+DRAWN_MM = 0.07
 """About how far contrast that depends on the direction draws poses, on a sphere of 50 mm."""
 _FEW = 6  # volumes from which eddy currents' dependence on the gradient can be learnt
 _MANY = 14  # from which that of contrast can
@@ -113,6 +113,8 @@ def estimate(
             state.smooth(SMOOTHING_MM[level], changed)
             _weighted(state, shells, level)
             changed = repair.judge(state, shells)
+    for group in shells:
+        _level_motion(state, group)
     return Estimate(state.poses, state.slices, frame, repair.replaced(state, shells))
 
 
@@ -154,13 +156,13 @@ def _weighted(state: State, shells: list[NDArray[np.intp]], level: int) -> None:
             # eddy currents are looked for once the head lies about right
             free = 6 if level == 0 and turn == 0 else state.frame.size
             _turn(state, group, free, alike=True)
-            _level(state, group)
+            _level_eddy(state, group)
             changes = state.poses[group] - before
             if max(poses.size(state.frame, change) for change in changes) < ENOUGH_MM:
                 break
         for _ in range(REFINEMENTS[level] if len(group) >= predict.SMALLEST else 0):
             _turn(state, group, state.frame.size, alike=False)
-            _level(state, group)
+            _level_eddy(state, group)
         _onto_unweighted(state, group)
 
 
@@ -206,32 +208,46 @@ def _turn(state: State, group: NDArray[np.intp], free: int, *, alike: bool) -> N
         state.poses[group[place]] = pose
 
 
-def _level(state: State, group: NDArray[np.intp]) -> None:
-    """Take out of a shell's poses what its contrast put into them.
+def _level_eddy(state: State, group: NDArray[np.intp]) -> None:
+    """Take out of a shell's eddy currents what is not theirs.
 
     A shell aligned with itself alone may be distorted as a whole; eddy currents are proportional
     to the gradient, so what is left at no gradient is not theirs. And where the signal depends on
-    the direction, edges do, which draws poses by a function that is even as the signal is: almost
-    all error of a still phantom's poses is a harmonic of degree 2. Eddy currents are odd, so none
-    of it is theirs; of a head's motion it is as much as `DRAWN_MM` makes likelier than chance.
+    the direction, edges do, which draws poses by a function that is even as the signal is: nearly
+    all error of a still phantom's poses is a harmonic of degree 2. Eddy currents are odd.
     """
-    few = len(group) < _FEW
-    gradients = state.data.gradients
-    strength = np.sqrt(gradients.bvals[group])[:, None]
-    odd = gradients.bvecs[group] * strength / strength.max()
-    still = np.ones((len(group), 1))
-    even = np.sqrt(4 * np.pi) * harmonics.basis(state.directions(group), 2)[:, 1:]
+    strength = np.sqrt(state.data.gradients.bvals[group])[:, None]
+    known = np.ones((len(group), 1))
+    if len(group) >= _FEW:
+        odd = state.data.gradients.bvecs[group] * strength / strength.max()
+        known = np.hstack([known, odd])
     own = state.poses[group]
-    for column in range(own.shape[1]):
-        rigid = column < 6
-        known = still if rigid or few else np.hstack([still, odd])
-        scale = 1.0 if column < 3 else poses.RADIUS_MM
-        if not rigid:
-            own[:, column] -= np.linalg.lstsq(known, own[:, column], rcond=1e-3)[0][0]
+    for column in range(6, state.frame.size):
+        own[:, column] -= np.linalg.lstsq(known, own[:, column], rcond=1e-3)[0][0]
         if len(group) >= _MANY:
-            drawn = _drawn(scale * own[:, column], known, even, DRAWN_MM if rigid else np.inf)
-            own[:, column] -= drawn / scale
+            own[:, column] -= _drawn(own[:, column], known, _even(state, group), np.inf)
     state.poses[group] = own
+
+
+def _level_motion(state: State, group: NDArray[np.intp]) -> None:
+    """Take out of a shell's motion what its contrast put into it, see `_level_eddy`.
+
+    A head's motion may depend on the direction by chance: it is taken out as far as `DRAWN_MM`
+    makes that likelier.
+    """
+    if len(group) < _MANY:
+        return
+    still, even = np.ones((len(group), 1)), _even(state, group)
+    for column in range(6):
+        scale = 1.0 if column < 3 else poses.RADIUS_MM
+        values = scale * state.poses[group, column]
+        state.poses[group, column] -= _drawn(values, still, even, DRAWN_MM) / scale
+
+
+def _even(state: State, group: NDArray[np.intp]) -> Array:
+    """Return the harmonics of degree 2 at a shell's directions, of mean square 1, (n, 5)."""
+    basis = harmonics.basis(state.directions(group), 2)
+    return np.asarray(np.sqrt(4 * np.pi) * basis[:, 1:])
 
 
 def _drawn(values: Array, known: Array, even: Array, likely: float) -> Array:

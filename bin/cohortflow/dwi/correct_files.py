@@ -27,6 +27,7 @@ from cohortflow.dwi.series import Series
 Array = NDArray[np.float64]
 Metrics = dict[str, float | int | str | None]
 
+_SHIFT = "Shift to the {}; one by eddy currents that is the same everywhere counts as the head's"
 _EDDY = "Eddy currents: displacement in mm for each mm along the image axis {}"
 _STRETCH = "Eddy currents: element {} of a symmetric stretch in world axes, less the identity"
 
@@ -81,12 +82,18 @@ def refuse(data: Series, result: Corrected, output: Path | None) -> None:
     if not result.hopeless:
         return
     path = refusal.save(output, draw(data, result)) if output else None
-    judged = int(result.estimate.slices.judged.any(axis=0).sum())
     raise Failure(
         Category.DATA_INVALID,
-        f"{data.path.name}: {int(result.outliers.sum())} of {judged} weighted volumes lost signal "
-        f"in more than {100 * outliers.MANY:.0f} % of their slices",
+        f"{data.path.name}: {_spoilt(result)}",
         f"look at {path or data.path}; exclude the series",
+    )
+
+
+def _spoilt(result: Corrected) -> str:
+    judged = int(result.estimate.slices.judged.any(axis=0).sum())
+    return (
+        f"{int(result.outliers.sum())} of {judged} weighted volumes lost signal in more than "
+        f"{100 * outliers.MANY:.0f} % of their slices"
     )
 
 
@@ -164,7 +171,7 @@ def _columns(eddy: tuple[str, ...]) -> dict[str, Any]:
     world = {"x": "right", "y": "anterior", "z": "superior"}
     made: dict[str, Any] = {}
     for axis, way in world.items():
-        made[f"trans_{axis}"] = {"Description": f"Shift to the {way}", "Units": "mm"}
+        made[f"trans_{axis}"] = {"Description": _SHIFT.format(way), "Units": "mm"}
     for axis, way in world.items():
         made[f"rot_{axis}"] = {"Description": f"Turn about the axis to the {way}", "Units": "rad"}
     for name in eddy:
@@ -228,11 +235,13 @@ def draw(data: Series, result: Corrected) -> Any:  # noqa: ANN401 - a PIL image
         ),
     ]
     said = f"framewise displacement {numbers['fd_mean']:.2f} mm in the mean"
-    pair = numbers["displacement_max"]
+    pair, eddy = numbers["displacement_max"], numbers["eddy_max_mm"]
+    said += "" if eddy is None else f" · eddy currents up to {eddy:.2f} mm"
     said += " · susceptibility "
     said += correct.NO_PAIR if pair is None else f"corrected, up to {pair:.1f} voxels"
-    title = f"{data.prefix}: correction of motion" + (" and eddy currents" if len(found.frame.terms)
-                                                      else "")  # fmt: skip
+    title = f"{data.prefix}: correction of motion" + ("" if eddy is None else " and eddy currents")
+    if result.hopeless:
+        title = f"{data.prefix} refused: {_spoilt(result)}"
     picture = mosaic.draw(title, said, _rows(data, result), result.brain, data.affine)
     return traces.between(picture, panels)
 
@@ -247,7 +256,7 @@ def _rows(data: Series, result: Corrected) -> list[mosaic.Row]:
     for label, chosen, measure in groups:
         before, after = (measure(image[..., chosen], axis=3) for image in (data.data, result.data))
         top = max(float(np.percentile(before[result.brain], 98)), 1e-6)
-        ends = ("0", f"{top:.3g}")
+        ends = ("0", f"{top:.0f}" if top >= 10 else f"{top:.3g}")
         made += [
             mosaic.Row(f"{label}: before", before, top, ends),
             mosaic.Row(f"{label}: after", after, top, ends),

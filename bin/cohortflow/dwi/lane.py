@@ -48,6 +48,11 @@ _MADE_BY = {
     "fod": (_figure("fod"),),
 }
 """What each step that can be left out publishes; each has the parameter of its name."""
+_FIGURES = tuple(
+    _figure(step)
+    for step in ("denoise", "unring", "correct", "mask", "bias", "orient", "tensor", "fod")
+)
+"""In the order in which the report shows them."""
 
 LANE = Lane(
     name="dwi",
@@ -97,10 +102,9 @@ LANE = Lane(
     outputs=(
         *(f"dwi/{{prefix}}_desc-preproc_dwi.{end}" for end in ("nii.gz", "bval", "bvec", "json")),
         *(f"dwi/{{prefix}}_desc-brain_mask.{end}" for end in ("nii.gz", "json")),
-        _figure("mask"),
-        _figure("orient"),
         "metrics.json",
-        *(path for made in _MADE_BY.values() for path in made),
+        *(path for made in _MADE_BY.values() for path in made if path not in _FIGURES),
+        *_FIGURES,
     ),
     optional=(
         *_map("param-displacement"),

@@ -20,7 +20,8 @@ Values = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
 SPREADS = 4.0
-"""A lost slice's mean is lower than expected by at least so many standard deviations ..."""
+"""A lost slice's mean is lower than expected by at least so many standard deviations, of all slices
+and of its own in other volumes ..."""
 LEAST = 0.12
 """... and by at least this share."""
 SMALLEST_MM2 = 1000.0
@@ -125,12 +126,14 @@ def judge(found: Array, wanted: Array, counted: Array, area_mm2: float) -> Slice
     weight = np.sqrt(counted / counted.max())
     scaled = (loss * weight)[judged]
     spread = 1.4826 * float(np.median(np.abs(scaled - np.median(scaled))))
-    lost = judged & (loss > LEAST) & (loss * weight > SPREADS * spread)
+    # the head's top is shown or not as the head moves
+    own = 1.4826 * _quantile(np.abs(np.where(judged, loss, np.nan)), 0.5, axis=1)
+    lost = judged & (loss > LEAST) & (loss * weight > SPREADS * spread) & (loss > SPREADS * own)
     return Slices(lost, judged, loss)
 
 
 def _quantile(ratio: Array, share: float, axis: int) -> Array:
-    """Return quantiles, 1 where nothing was judged."""
+    """Return quantiles along an axis, 1 where nothing was judged."""
     some = np.isfinite(ratio).any(axis=axis, keepdims=True)
     filled = np.where(some, ratio, 1.0)
     return np.asarray(np.nanquantile(filled, share, axis=axis, keepdims=True))

@@ -207,7 +207,7 @@ def draw(
     region = brain(mean, sizes)
     region = region if region.any() else mean > 0
     top = float(np.percentile(mean[region], 98))
-    ends = ("0", f"{top:.3g}")
+    ends = ("0", _short(top))
     scaled = second * np.float32(first.sum(dtype=np.float64) / second.sum(dtype=np.float64))
     span = max(float(np.percentile(np.abs(first - scaled)[region], 98)), 1e-6 * top)
     moved = field.displacement * np.float32(sizes[field.axis])
@@ -232,7 +232,11 @@ def draw(
 def _signed(label: str, values: Values, span: float) -> mosaic.Row:
     """Return a row of values between minus and plus a span; grey is 0."""
     shown = np.clip(0.5 + values / (2 * span), 0, 1)
-    return mosaic.Row(label, shown, 1.0, (f"-{span:.3g}", f"+{span:.3g}"))
+    return mosaic.Row(label, shown, 1.0, (f"-{_short(span)}", f"+{_short(span)}"))
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _check(up: NDArray[np.floating], down: NDArray[np.floating], axis: int) -> None:
