@@ -12,13 +12,13 @@ import pytest
 
 from cohortflow.core import refused
 from cohortflow.dwi import arrangements, coherence, gradients, mask, orient, series, tensor
-from cohortflow.dwi.coherence import Orientation
 from cohortflow.dwi.arrangements import ARRANGEMENTS, Arrangement, Frame
+from cohortflow.dwi.coherence import Orientation
 from cohortflow.example.phantom import make_phantom
 from dwi import scans
 
 WRONG = [arrangement for arrangement in ARRANGEMENTS if arrangement.name != "as given"]
-HELD_OUT = range(100, 120)
+HELD_OUT = range(100, 110)
 """Phantoms that nothing was tuned on (seeds 1 to 5 were), LAS and RAS, tilted in all ways."""
 
 
@@ -103,7 +103,7 @@ def found_with(data: series.Series, brain: np.ndarray, table: gradients.Gradient
 def test_tables_of_other_volumes_are_refused_and_right_ones_never() -> None:
     """Measured on 30 phantoms of SNR 8 to 40: 124 of 150 permuted tables, no right one of 160."""
     hopeless, taken, tables = 0, 0, 0
-    for seed in range(700, 706):
+    for seed in range(700, 704):
         rng = np.random.default_rng(seed)
         scan = make_phantom(
             seed,

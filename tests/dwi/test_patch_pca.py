@@ -272,6 +272,15 @@ def test_a_background_of_zeros_stays_and_does_not_count() -> None:
     assert np.median(result.sigma[reached]) == pytest.approx(noise_of(15), rel=0.05)
 
 
+def test_a_voxel_that_lies_in_no_patch_with_enough_signal_stays() -> None:
+    data = np.zeros((12, 12, 12, 10), np.float32)
+    data[2, 3, 2] = data[9:11, 9, 9] = np.arange(100, 110)
+    result = patch_pca.denoise(data, 3)
+    assert np.array_equal(result.data, data)
+    assert not result.sigma.any()
+    assert not result.components.any()
+
+
 @pytest.mark.parametrize("shape", [(6, 5, 4), (3, 3, 2), (2, 3, 1), (40, 1, 1), (9, 8, 1)])
 def test_images_smaller_than_a_patch_are_denoised(shape: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(11)

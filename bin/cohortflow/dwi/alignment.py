@@ -40,9 +40,10 @@ RIM_MM = 3.0
 MOST = 30000
 """Voxels that registration compares; more add time, not accuracy."""
 DRAWN_MM = 0.07
-"""About how far contrast that depends on the direction draws poses, on a sphere of 50 mm."""
+"""About how far contrast that depends on the direction draws poses, on a sphere of 50 mm, at
+b = 1000 s/mm2; measured on phantoms, where it grows with the square of b."""
 _FEW = 6  # volumes from which eddy currents' dependence on the gradient can be learnt
-_MANY = 14  # from which that of contrast can
+_MANY = 12  # from which that of contrast can
 _JUDGEMENTS = 3
 
 
@@ -238,10 +239,11 @@ def _level_motion(state: State, group: NDArray[np.intp]) -> None:
     if len(group) < _MANY:
         return
     still, even = np.ones((len(group), 1)), _even(state, group)
+    likely = DRAWN_MM * float(state.data.gradients.bvals[group].mean() / 1000) ** 2
     for column in range(6):
         scale = 1.0 if column < 3 else poses.RADIUS_MM
         values = scale * state.poses[group, column]
-        state.poses[group, column] -= _drawn(values, still, even, DRAWN_MM) / scale
+        state.poses[group, column] -= _drawn(values, still, even, likely) / scale
 
 
 def _even(state: State, group: NDArray[np.intp]) -> Array:

@@ -124,10 +124,11 @@ def judge(found: Array, wanted: Array, counted: Array, area_mm2: float) -> Slice
     loss = np.where(judged, 1 - np.nan_to_num(ratio, nan=1.0), 0)
     # noise of a mean falls with the square root of the voxels
     weight = np.sqrt(counted / counted.max())
-    scaled = (loss * weight)[judged]
-    spread = 1.4826 * float(np.median(np.abs(scaled - np.median(scaled))))
+    # how much brighter than expected slices are tells their spread, however many are lost
+    gain = np.where(judged & (loss <= 0), -loss, np.nan)
+    spread = 1.4826 * float(np.nanmedian(gain * weight))
     # the head's top is shown or not as the head moves
-    own = 1.4826 * _quantile(np.abs(np.where(judged, loss, np.nan)), 0.5, axis=1)
+    own = 1.4826 * _quantile(gain, 0.5, axis=1)
     lost = judged & (loss > LEAST) & (loss * weight > SPREADS * spread) & (loss > SPREADS * own)
     return Slices(lost, judged, loss)
 
