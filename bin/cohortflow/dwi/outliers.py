@@ -24,6 +24,8 @@ SPREADS = 4.0
 and of its own in other volumes ..."""
 LEAST = 0.12
 """... and by at least this share."""
+SURE = 0.3
+"""A slice that lacks this share may be lost in many volumes, which makes its own deviation large."""
 SMALLEST_MM2 = 1000.0
 """Slices with less of the head in them are not judged."""
 MANY = 0.25
@@ -129,7 +131,12 @@ def judge(found: Array, wanted: Array, counted: Array, area_mm2: float) -> Slice
     spread = 1.4826 * float(np.nanmedian(gain * weight))
     # the head's top is shown or not as the head moves
     own = 1.4826 * _quantile(gain, 0.5, axis=1)
-    lost = judged & (loss > LEAST) & (loss * weight > SPREADS * spread) & (loss > SPREADS * own)
+    lost = (
+        judged
+        & (loss > LEAST)
+        & (loss * weight > SPREADS * spread)
+        & (loss > np.minimum(SPREADS * own, SURE))
+    )
     return Slices(lost, judged, loss)
 
 
