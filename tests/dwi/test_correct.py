@@ -155,7 +155,7 @@ def test_a_dry_run_writes_nothing(given: Path) -> None:
 
 def test_a_series_of_lost_volumes_is_refused_with_a_picture(tmp_path: Path) -> None:
     """More than half of the volumes lost more than a quarter of their slices."""
-    scan = moving.clean(2502, 0.2, *SMALL)
+    scan = moving.clean(2502, 0.2, 12, 4.0, (46, 54, 30))
     spoilt = dropouts.spoil(scan, snr=20, share=0.45, among=0.75, left=(0.2, 0.6), seed=9)
     path = moving.written(tmp_path / "in", scan, spoilt.scan.data)
     output = tmp_path / "correct"
@@ -175,7 +175,7 @@ def test_a_series_of_lost_volumes_is_refused_with_a_picture(tmp_path: Path) -> N
 
 
 def test_seven_volumes_and_one_without_weighting() -> None:
-    scan = moving.clean(2503, 0.4, 6, 4.0, (46, 54, 24))
+    scan = moving.clean(2503, 0.4, 6, 4.0, (46, 54, 30))
     chosen = np.r_[0, np.flatnonzero(scan.bvals > 0)]
     scan = dataclasses.replace(
         scan,
@@ -188,7 +188,7 @@ def test_seven_volumes_and_one_without_weighting() -> None:
     )
     found = moving.moved(scan)
     assert found.data.data.shape[3] == 7
-    assert found.off_mm.mean() <= 0.3
+    assert found.off_mm.mean() <= 0.35
     assert np.isfinite(found.result.data).all()
 
 

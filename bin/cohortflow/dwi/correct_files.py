@@ -223,7 +223,10 @@ def draw(data: Series, result: Corrected) -> Any:  # noqa: ANN401 - a PIL image
         ),
         traces.draw(
             traces.Curves(
-                "framewise displacement, mm", poses.displacement(found.poses)[:, None], ("",), 0.5
+                f"framewise displacement, mm: {numbers['fd_mean']:.2f} in the mean",
+                poses.displacement(found.poses)[:, None],
+                ("",),
+                0.5,
             ),
             60,
         ),
@@ -234,12 +237,11 @@ def draw(data: Series, result: Corrected) -> Any:  # noqa: ANN401 - a PIL image
             slices.lost,
         ),
     ]
-    said = f"framewise displacement {numbers['fd_mean']:.2f} mm in the mean"
     pair, eddy = numbers["displacement_max"], numbers["eddy_max_mm"]
-    said += "" if eddy is None else f" · eddy currents up to {eddy:.2f} mm"
-    said += " · susceptibility "
+    said = "susceptibility "
     said += correct.NO_PAIR if pair is None else f"corrected, up to {pair:.1f} voxels"
-    title = f"{data.prefix}: correction of motion" + ("" if eddy is None else " and eddy currents")
+    title = f"{data.prefix}: correction of motion"
+    title += "" if eddy is None else f" and eddy currents (up to {eddy:.2f} mm)"
     if result.hopeless:
         title = f"{data.prefix} refused: {_spoilt(result)}"
     picture = mosaic.draw(title, said, _rows(data, result), result.brain, data.affine)

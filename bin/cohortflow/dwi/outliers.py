@@ -25,7 +25,7 @@ and of its own in other volumes ..."""
 LEAST = 0.12
 """... and by at least this share."""
 SURE = 0.3
-"""A slice that lacks this share may be lost in many volumes, which makes its own deviation large."""
+"""A slice that lacks this share is not compared with other volumes: it may be lost there too."""
 SMALLEST_MM2 = 1000.0
 """Slices with less of the head in them are not judged."""
 MANY = 0.25

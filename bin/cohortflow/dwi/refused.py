@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cohortflow.core.manifest import Unit
 from cohortflow.core.outcome import Failure
 from cohortflow.dwi import bids, candidates
-from cohortflow.dwi.gradients import Unusable
+
+if TYPE_CHECKING:
+    from cohortflow.dwi.gradients import Unusable
 
 
 def picture(unit: Unit, study: Path) -> bytes | None:
@@ -55,6 +58,8 @@ def _images(unit: Unit, root: str) -> Iterator[str]:
 
 def _refused(image: str, unit: Unit, root: str) -> Unusable | None:
     """Check an image as discovery did; return the refusal of its gradients, if it is one."""
+    from cohortflow.dwi.gradients import Unusable  # needs NumPy, which a lane loads late
+
     folder = image.rpartition("/")[0]
     given = {one.role: one.path for one in unit.inputs}
     try:
