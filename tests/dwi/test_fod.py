@@ -189,6 +189,18 @@ def test_a_scan_without_csf_is_refused_for_several_tissues() -> None:
     assert line.endswith("or --fod csd")
 
 
+def test_what_is_automatic_takes_a_simpler_method_and_says_so() -> None:
+    box = fibres.make(617, shells=TWO, zeros=6, shares=(1, 0, 0, 0, 0, 0))
+    data = as_series(box)
+    made = fod.estimate(data, box.mask)
+    assert (made.plan.method, made.fractions) == ("csd", None)
+    assert made.instead_of.startswith("not msmt: ")
+    numbers = fod_files.metrics(made, fod.directions_of(made, box.mask), box.mask)
+    assert numbers["fod_warning"] == made.instead_of
+    with pytest.raises(Failure, match="of CSF were found"):
+        fod.estimate(data, box.mask, "msmt")
+
+
 def test_fibres_of_which_the_signal_is_highest_along_them_are_refused() -> None:
     axes = np.tile([[0.0, 0.0, 1.0]], (60, 1))
     directions = acquire.sphere_directions(45, np.random.default_rng(14))
@@ -285,7 +297,7 @@ def test_tool_makes_the_folder_of_the_contract(tmp_path: Path, method: str, give
     always = {"fod_method", "fod_lmax", "fod_directions", "fod_shells"}
     shares = {"fod_white_fraction", "fod_grey_fraction", "fod_csf_fraction"}
     unknown = {"csd": shares, "msmt": set(), "tensor": set(numbers) - always}[method]
-    assert known == set(numbers) - unknown
+    assert known == set(numbers) - unknown - {"fod_warning"}
 
 
 def amplitude(distributions: np.ndarray, directions: np.ndarray) -> None:

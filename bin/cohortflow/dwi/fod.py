@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from cohortflow.core import threads as pool
 from cohortflow.core.outcome import Category, Failure
-from cohortflow.dwi import deconvolve, harmonics, peaks, response, tensor, tensor_odf
+from cohortflow.dwi import deconvolve, harmonics, peaks, response, shells, tensor, tensor_odf
 from cohortflow.dwi.response import Response
 from cohortflow.dwi.series import Series
 from cohortflow.dwi.shells import Plan, directions
@@ -48,6 +48,8 @@ class Distributions:
     response : Response or None
     fa : ndarray of float32, shape (x, y, z)
         Of the tensor.
+    instead_of : str
+        Why it is not the method that the gradients allow; empty when it is.
     """
 
     plan: Plan
@@ -56,6 +58,7 @@ class Distributions:
     csf: Map | None
     response: Response | None
     fa: Map
+    instead_of: str = ""
 
     @property
     def fractions(self) -> Map | None:
@@ -66,6 +69,38 @@ class Distributions:
         parts = np.maximum(parts, 0)
         total = parts.sum(axis=-1, keepdims=True)
         return np.asarray(np.divide(parts, total, out=np.zeros_like(parts), where=total > 0))
+
+
+def estimate(
+    data: Series, mask: NDArray[np.bool_], method: str = "auto", threads: int = 1
+) -> Distributions:
+    """Estimate the orientation distributions by the best method that series and mask allow.
+
+    Parameters
+    ----------
+    data : Series
+    mask : ndarray of bool, shape (x, y, z)
+    method : str
+        Of `shells.METHODS`. With ``auto``, where a response cannot be found for the method that
+        the gradients allow (a slab without CSF, for example), the next simpler one is taken.
+    threads : int
+
+    Raises
+    ------
+    Failure
+        As `shells.plan` and `compute`.
+    """
+    chosen = shells.plan(data.gradients, method, name=data.path.name)
+    told = ""
+    while True:
+        try:
+            return replace(compute(data, mask, chosen, threads), instead_of=told)
+        except Failure as failure:
+            if method != "auto" or chosen.method == "tensor":
+                raise
+            told = told or f"not {chosen.method}: {failure.message}"
+            simpler = "csd" if chosen.method == "msmt" else "tensor"
+            chosen = shells.plan(data.gradients, simpler, name=data.path.name)
 
 
 def compute(data: Series, mask: NDArray[np.bool_], chosen: Plan, threads: int = 1) -> Distributions:

@@ -51,6 +51,7 @@ def metrics(found: Distributions, directions: Map, mask: NDArray[np.bool_]) -> M
         "fod_peaks_mean": _number(number.mean()) if known else None,
         "fod_crossing_fraction": _number((number > 1).mean()) if known else None,
         **{f"fod_{name}_fraction": mean for name, mean in zip(TISSUES, means, strict=True)},
+        "fod_warning": found.instead_of or None,
     }
 
 
