@@ -131,7 +131,9 @@ def solve_rows(
             for i in range(size):
                 right[i] += value * project[v, i]
                 solved[i] += value * start[v, i]
-        whole[:] = normal
+        for i in range(size):  # arrays in one line take long to compile
+            for j in range(size):
+                whole[i, j] = normal[i, j]
         active[:] = False
         for turn in range(iterations):
             amplitudes[:] = 0.0
@@ -149,7 +151,8 @@ def solve_rows(
             if turn and not changed:
                 break
             cholesky(whole, right, factor, solved)
-        result[voxel] = solved
+        for i in range(size):
+            result[voxel, i] = solved[i]
 
 
 @compiled

@@ -73,7 +73,8 @@ def fit_rows(
             predicted_weights(solved, columns, weights)
             equations(log, weights, matrix, products, normal, right)
             cholesky(normal, right, solved, 0.0)
-        result[voxel] = solved
+        for i in range(PARAMETERS):  # an array in one line takes two seconds longer to compile
+            result[voxel, i] = solved[i]
 
 
 @compiled
@@ -84,7 +85,9 @@ def predicted_weights(solved: Array, columns: Array, weights: Array) -> None:
     for i in range(size):
         for v in range(volumes):
             predicted[v] += solved[i] * columns[i, v]
-    largest = predicted.max()
+    largest = -math.inf
+    for v in range(volumes):
+        largest = max(largest, predicted[v])
     for v in range(volumes):
         if weights[v] > 0:
             weights[v] = math.exp(2 * (predicted[v] - largest))
@@ -295,4 +298,5 @@ def fit_level(
         maps[voxel, 2] = values[voxel, 2]
         maps[voxel, 3] = (values[voxel, 0] + values[voxel, 1]) / 2
         maps[voxel, 4] = misfit[voxel]
-        maps[voxel, 5:8] = principal[voxel]
+        for i in range(3):
+            maps[voxel, 5 + i] = principal[voxel, i]

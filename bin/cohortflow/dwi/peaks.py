@@ -117,11 +117,15 @@ def find_rows(
         for i in range(size):
             for k in range(many):
                 field[k] += coefficients[i] * values[i, k]
-        bound = 0.8 * max(least, share * field.max())
+        highest = field[0]
+        for k in range(1, many):
+            highest = max(highest, field[k])
+        bound = 0.8 * max(least, share * highest)
         count = 0
         for k in range(many):
             if field[k] >= bound and is_top(field, k, beside):
-                found[count] = sphere[k]
+                for i in range(3):
+                    found[count, i] = sphere[k, i]
                 heights[count] = climb(coefficients, found[count], first, one, other)
                 count += 1
         choose(found, heights, count, least, share, limit, directions[voxel], amplitudes[voxel])
@@ -208,7 +212,8 @@ def climb(coefficients: Array, direction: Array, first: Array, one: Array, other
             value = amplitude(coefficients, trial, first, one, other)
             if value > height:
                 height = value
-                direction[:] = trial
+                for i in range(3):  # an array in one line takes two seconds longer to compile
+                    direction[i] = trial[i]
                 moved = True
                 break
             x, y = x / 3, y / 3
