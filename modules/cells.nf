@@ -28,8 +28,9 @@ workflow CELLS {
     made = CELLS_CONVERT.out
         .join(decided)
         .map { id, convert, genes, age, split -> tuple(id, [convert, genes, age, split]) }
-    lines = units.map { id, unit -> tuple(id, unit.line) }
+    made = grown(units, 'upload', made, CELLS_UPLOAD.out)
+    folders = units.map { id, unit -> tuple(id, unit.line) }.join(made)
 
     emit:
-    folders = lines.join(grown(units, 'upload', made, CELLS_UPLOAD.out)) // [id: String, line: String, folders: List<Path>, the one with the first numbers first]
+    folders // [id: String, line: String, folders: List<Path>, the one with the first numbers first]
 }

@@ -60,6 +60,8 @@ workflow DWI {
     made = grown(units, 'tensor', made, DWI_TENSOR.out)
     made = grown(units, 'fod', made, DWI_FOD.out)
 
+    folders = units.map { id, unit -> tuple(id, unit.line) }.join(made)
+
     emit:
-    folders = units.map { id, unit -> tuple(id, unit.line) }.join(made) // [id: String, line: String, folders: List<Path>, in the order of the steps]
+    folders // [id: String, line: String, folders: List<Path>, in the order of the steps]
 }

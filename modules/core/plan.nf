@@ -27,8 +27,11 @@ process CORE_PLAN {
     """
 
     stub:
+    def parameters = wishes.parameters
+        .collect { name, value -> "--parameter ${quote(name + '=' + value)}" }
+        .join(' ')
     """
     core-plan ${manifest} --lane ${quote(wishes.lane)} --dataset ${quote(dataset)} \\
-        --outdir ${quote(outdir)} --run ${quote(run_id)} --output plan.jsonl
+        --outdir ${quote(outdir)} --run ${quote(run_id)} ${parameters} --output plan.jsonl
     """
 }

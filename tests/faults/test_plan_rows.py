@@ -154,7 +154,7 @@ def test_the_scratch_of_published_units_is_freed(
     work = out / ".cohortflow" / "nextflow" / "work"
     images = [path for path in work.rglob("*.nii.gz") if path.is_file()]
     assert images == []
-    assert len(list(work.glob("*/*/.supervise.json"))) == 2 * 4
+    assert len(list(work.glob("*/*/.supervise.json"))) == 2 * (len(STEPS) + 1)
 
 
 def test_a_secret_is_found_nowhere_on_disk(make_study: Callable[..., Path], tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_a_misspelt_parameter_is_an_error(story: Story, tmp_path: Path) -> None:
 
 
 def test_a_parameter_reaches_the_step_that_reads_it(story: Story) -> None:
-    commands = [r["command"] for r in story.first.records if r["step"] == "tensor"]
+    commands = [r["command"] for r in story.first.records if r["step"] == "orient"]
     assert commands
     assert all("--gradient-check 'warn'" in command for command in commands)
 

@@ -110,11 +110,12 @@ def test_an_edit_reruns_the_steps_that_import_it(
     study = make_study(tmp_path / "study", "01")
     out = tmp_path / "out"
     assert bare(checkout, study, out, cwd=tmp_path).status == 0
-    module = checkout / "bin" / "cohortflow" / "dwi" / "tensor.py"
+    module = checkout / "bin" / "cohortflow" / "dwi" / "coherence.py"
     module.write_text(module.read_text() + "\n# edited\n")
     ended = bare(checkout, study, out, "-resume", cwd=tmp_path)
     assert ended.status == 0, ended.text
-    assert ended.submitted() == {"DWI:DWI_TENSOR (sub-01)"}
+    # orient imports it, and the tensor is fitted to what orient makes
+    assert ended.submitted() == {"DWI:DWI_ORIENT (sub-01)", "DWI:DWI_TENSOR (sub-01)"}
 
 
 @pytest.mark.parametrize("label", ["01", "sub-01"])
