@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cohortflow.core import sweep
-from pipeline.driving import BINARIES, SHORT, Ended
+from pipeline.driving import BINARIES, Ended
+from pipeline.driving import SHORT as LEFT_OUT
 
+# Three steps show what an engine does as well as four.
+SHORT = (*LEFT_OUT, "--tensor", "none")
+RUN = ("run", "dwi", *SHORT)
 # Of a checkout, what a run needs.
 PARTS = ("bin", "modules", "conf", "containers")
 FILES = ("main.nf", "nextflow.config", "requirements.lock")

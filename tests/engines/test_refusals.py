@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from engines.running import START, Engine, checkout, steps
+from engines.running import RUN, START, Engine, checkout, steps
 from engines.slurm import Cluster
-from pipeline.driving import RUN, cohortflow, execute, outputs
+from pipeline.driving import cohortflow, execute, outputs
 
 pytestmark = pytest.mark.pipeline
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from cohortflow.example.study import write_study
-from engines.running import Engine
-from pipeline.driving import RUN, cohortflow, outputs
+from engines.running import RUN, Engine
+from pipeline.driving import cohortflow, outputs
 
 pytestmark = pytest.mark.pipeline
 

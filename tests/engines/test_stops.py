@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from engines.running import Engine, checkout, steps
-from pipeline.driving import RUN, cohortflow, outputs
+from engines.running import RUN, Engine, checkout, steps
+from pipeline.driving import cohortflow, outputs
 
 pytestmark = pytest.mark.pipeline
 

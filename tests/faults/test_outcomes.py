@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from cohortflow.core.outcome import OUTCOMES, Category
-from pipeline.driving import BINARIES, RUN
+from pipeline.driving import BINARIES, PARTIAL, RUN
 
 pytestmark = pytest.mark.pipeline
 
@@ -112,7 +112,7 @@ class Batch:
 def checkout(root: Path, folder: Path) -> Path:
     """Copy the checkout, its convert and mask replaced, its limits short."""
     for name in ("bin", "modules", "conf"):
-        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(root / name, folder / name, ignore=PARTIAL)
     for name in ("main.nf", "nextflow.config"):
         shutil.copy(root / name, folder / name)
     for tool, text in (("dwi-convert", TOOL), ("dwi-mask", SLOW_MASK)):

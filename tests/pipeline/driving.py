@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from cohortflow.example import truth
 from cohortflow.example.phantom import Phantom
 
 BINARIES = Path(sys.executable).parent
+# A copy of the checkout keeps what is compiled, but not what another process just writes of it.
+PARTIAL = shutil.ignore_patterns("*.tmp.*", "*.pyc.*")
 
 
 # The engine does the same for any number of steps: its tests leave the long ones out.

@@ -17,6 +17,7 @@ from referencing import Registry, Resource
 from cohortflow.example.phantom import Phantom
 from pipeline.driving import (
     BINARIES,
+    PARTIAL,
     RUN,
     STEPS,
     Finished,
@@ -104,7 +105,7 @@ def test_an_edit_reruns_the_steps_that_import_it(
 ) -> None:
     checkout = tmp_path / "checkout"
     for name in ("bin", "modules", "conf"):
-        shutil.copytree(root / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(root / name, checkout / name, ignore=PARTIAL)
     for name in ("main.nf", "nextflow.config"):
         shutil.copy(root / name, checkout / name)
     study = make_study(tmp_path / "study", "01")
