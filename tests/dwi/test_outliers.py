@@ -109,3 +109,18 @@ def test_small_slices_are_not_judged() -> None:
     found = outliers.judge(counted * 0.9, counted, counted, 5.0)
     assert not found.judged[0].any()
     assert found.judged[1:].all()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
+def test_however_many_slices_are_lost_they_are_found(share: float) -> None:
+    rng = np.random.default_rng(31)
+    counted = np.full((20, 24), 900.0)
+    wanted = counted * 500
+    true = rng.random(wanted.shape) < share
+    true[:, ::5] = False  # what is expected of the others rests on good volumes
+    left = np.where(true, rng.uniform(0.3, 0.55, wanted.shape), 1)
+    found = wanted * left * rng.normal(1, 0.01, wanted.shape)
+    slices = outliers.judge(found, wanted, counted, area_mm2=9.0)
+    hits = (slices.lost & true).sum()
+    assert hits >= 0.9 * true.sum(), "recall"
+    assert hits >= 0.9 * slices.lost.sum(), "precision"

@@ -110,6 +110,9 @@ def test_good_units_are_done_and_bad_ones_are_refused(whole: Finished) -> None:
     assert found.pop("sub-pair") == ("done", "")
     assert set(found) == {"sub-lost", "sub-five", "sub-none"}
     assert {category for _, category in found.values()} == {"DATA_INVALID"}
+    summary = json.loads((whole.out / "batch_summary.json").read_text())
+    said = {unit["id"]: unit["message"] for unit in summary["units"]}
+    assert "weighted volumes lost signal" in said["sub-lost"]
 
 
 def test_a_unit_has_every_file_that_the_lane_declares(whole: Finished) -> None:
@@ -140,6 +143,11 @@ def test_the_report_shows_each_step_and_what_was_refused(whole: Finished) -> Non
     steps = ("denoise", "unring", "correct", "susceptibility", "mask", "bias", "orient", "tensor")
     for step in (*steps, "fod"):
         assert re.search(rf"sub-pair_desc-{step}_dwi", page), step
+    assert page.count("what was refused of") == 3
+    hidden = whole.out / ".cohortflow"
+    drawn = {path.stem for path in hidden.glob("runs/*/refused/*.png")}
+    assert drawn == {"sub-five", "sub-none"}, "too few directions, no weighted volume"
+    assert len(list(hidden.glob("failed/sub-lost/*/refused.png"))) == 1
 
 
 def test_a_second_run_has_nothing_to_do_and_a_changed_one_leaves_steps_out(

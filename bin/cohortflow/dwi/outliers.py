@@ -25,7 +25,7 @@ and of its own in other volumes ..."""
 LEAST = 0.12
 """... and by at least this share."""
 SURE = 0.3
-"""A slice that lacks this share is not compared with other volumes: it may be lost there too."""
+"""A slice that lacks this share is lost, whatever the spread: many others may be lost, too."""
 SMALLEST_MM2 = 1000.0
 """Slices with less of the head in them are not judged."""
 MANY = 0.25
@@ -122,7 +122,9 @@ def judge(found: Array, wanted: Array, counted: Array, area_mm2: float) -> Slice
     with np.errstate(all="ignore"):
         # a volume may be brighter as a whole; its upper quartile is not touched by lost slices
         ratio = ratio / _quantile(ratio, 0.75, axis=0)
-        ratio = ratio / _quantile(ratio, 0.5, axis=1)  # what all volumes share is no loss
+        # what all volumes share is no loss; most of them may be lost, which says nothing of it
+        sure = ratio < (1 - SURE) * _quantile(ratio, 0.75, axis=1)
+        ratio = ratio / _quantile(np.where(sure, np.nan, ratio), 0.5, axis=1)
     loss = np.where(judged, 1 - np.nan_to_num(ratio, nan=1.0), 0)
     # noise of a mean falls with the square root of the voxels
     weight = np.sqrt(counted / counted.max())
@@ -134,7 +136,7 @@ def judge(found: Array, wanted: Array, counted: Array, area_mm2: float) -> Slice
     lost = (
         judged
         & (loss > LEAST)
-        & (loss * weight > SPREADS * spread)
+        & (loss > np.minimum(SPREADS * spread / np.maximum(weight, 1e-9), SURE))
         & (loss > np.minimum(SPREADS * own, SURE))
     )
     return Slices(lost, judged, loss)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ _GRID = (52, 57, 66)
 _MARK = (255, 176, 0)
 
 Array = NDArray[np.floating]
+Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Curves:
         Written above them, with the unit.
     values : ndarray, shape (n, curves)
     names : tuple of str
-        Of the curves, written in their colours.
+        Of the curves, written in their colours beside a piece of each.
     least : float
         The scale reaches at least so far from 0, lest noise look like motion.
     """
@@ -61,12 +63,21 @@ def draw(curves: Curves, height: int = 92) -> Any:  # noqa: ANN401 - a PIL image
     for column, name in enumerate(curves.names):
         colour = COLOURS[column] if len(curves.names) > 1 else _MARK
         points = [(x, at(y)) for x, y in zip(_places(len(values)), values[:, column], strict=True)]
-        pen.line(points, fill=colour, width=2, joint="curve")
-        if len(points) == 1:
-            pen.point(points, fill=colour)
-        where = (mosaic.WIDTH - _RIGHT - 22 * (len(curves.names) - 1 - column), 6)
-        pen.text(where, name, font=mosaic.font(15), fill=colour, anchor="ra")
+        _curve(pen, points, colour, column)
+        right = mosaic.WIDTH - _RIGHT - 70 * (len(curves.names) - 1 - column)
+        pen.text((right, 6), name, font=mosaic.font(15), fill=colour, anchor="ra")
+        if name:
+            _curve(pen, [(right - 46 + 10 * step, 14) for step in range(4)], colour, column)
     return canvas
+
+
+def _curve(pen: Any, points: list[tuple[float, float]], colour: Colour, style: int) -> None:  # noqa: ANN401
+    """Draw a curve: the first plain, the second dashed, the third with dots at the volumes."""
+    for (x, y), (after, then) in itertools.pairwise(points):
+        end = 0.5 if style == 1 else 1.0
+        pen.line((x, y, x + end * (after - x), y + end * (then - y)), fill=colour, width=2)
+    for x, y in points if style == 2 or len(points) == 1 else ():
+        pen.ellipse((x - 3, y - 3, x + 3, y + 3), fill=colour)
 
 
 def table(label: str, values: Array, judged: NDArray[np.bool_], marked: NDArray[np.bool_]) -> Any:  # noqa: ANN401 - a PIL image
