@@ -16,7 +16,7 @@ import pytest
 from cohortflow.dwi.lane import LANE
 from cohortflow.example import acquire, distortion, dropouts, truth
 from cohortflow.example.phantom import Phantom, make_phantom
-from pipeline.driving import Finished, cohortflow, outputs, write_scan
+from pipeline.driving import BINARIES, Finished, cohortflow, execute, outputs, write_scan
 
 pytestmark = pytest.mark.pipeline
 
@@ -122,6 +122,12 @@ def test_a_unit_has_every_file_that_the_lane_declares(whole: Finished) -> None:
     assert found - expected <= {path.format(prefix="sub-pair") for path in LANE.optional}
     assert "dwi/sub-pair_space-orig_param-displacement_dwimap.nii.gz" in found
     assert "figures/sub-pair_desc-susceptibility_dwi.png" in found
+
+
+def test_the_whole_output_is_a_valid_bids_derivative(whole: Finished) -> None:
+    ended = execute([BINARIES / "bids-validator-deno", whole.out, "--json"], whole.out.parent)
+    issues = json.loads(ended.out)["issues"]["issues"]
+    assert [issue for issue in issues if issue["severity"] == "error"] == []
 
 
 def test_the_sidecar_tells_what_was_done_in_which_order(whole: Finished) -> None:

@@ -123,5 +123,10 @@ LANE = Lane(
     aliases={"nifti": "dwi"},
     foreign=csttool_options.of_csttool,
     picture=refused.picture,
-    bidsignore=("**/*_dwimap.*", "**/*_desc-preproc_dwi.bval", "**/*_desc-preproc_dwi.bvec"),
+    bidsignore=(
+        "**/*_dwimap.*",
+        "**/*_desc-preproc_dwi.bval",
+        "**/*_desc-preproc_dwi.bvec",
+        "**/*_desc-motion_timeseries.*",
+    ),
 )
