@@ -20,7 +20,7 @@ from pipeline.driving import BINARIES, RUN, bare, cohortflow, outputs
 pytestmark = pytest.mark.pipeline
 
 # `make faults` asks for more; a moment costs about six seconds.
-MOMENTS = int(os.environ.get("COHORTFLOW_MOMENTS", "2"))
+MOMENTS = int(os.environ.get("COHORTFLOW_MOMENTS", "1"))
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
 LONGEST = 9.0
 
