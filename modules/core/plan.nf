@@ -1,6 +1,11 @@
 include { quote   } from './quote'
 include { options } from './quote'
 
+// The lane's parameters as options of core-plan.
+def given(parameters) {
+    return parameters.collect { name, value -> "--parameter ${quote(name + '=' + value)}" }.join(' ')
+}
+
 // Decides which units run; sees the output, writes nothing there.
 process CORE_PLAN {
     label 'head'
@@ -17,21 +22,17 @@ process CORE_PLAN {
     path 'plan.jsonl'
 
     script:
-    def parameters = wishes.parameters
-        .collect { name, value -> "--parameter ${quote(name + '=' + value)}" }
-        .join(' ')
     def chosen = options(wishes.subMap('overwrite', 'rerun_failed', 'stale', 'limit', 'refresh'))
     """
     core-plan ${manifest} --lane ${quote(wishes.lane)} --dataset ${quote(dataset)} \\
-        --outdir ${quote(outdir)} --run ${quote(run_id)} ${parameters} ${chosen} --output plan.jsonl
+        --outdir ${quote(outdir)} --run ${quote(run_id)} \\
+        ${given(wishes.parameters)} ${chosen} --output plan.jsonl
     """
 
     stub:
-    def parameters = wishes.parameters
-        .collect { name, value -> "--parameter ${quote(name + '=' + value)}" }
-        .join(' ')
     """
     core-plan ${manifest} --lane ${quote(wishes.lane)} --dataset ${quote(dataset)} \\
-        --outdir ${quote(outdir)} --run ${quote(run_id)} ${parameters} --output plan.jsonl
+        --outdir ${quote(outdir)} --run ${quote(run_id)} \\
+        ${given(wishes.parameters)} --output plan.jsonl
     """
 }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cohortflow.core.outcome import Category, Failure
-from cohortflow.dwi import mosaic, pair_levels, pair_scheme, series, susceptibility
+from cohortflow.dwi import mosaic, pair_levels, pair_scheme, series, spline, susceptibility
 from cohortflow.dwi.mask import brain
 from cohortflow.dwi.susceptibility import Field
 from cohortflow.example import acquire, distortion, head
@@ -30,6 +30,12 @@ class Pair:
     still: np.ndarray
     mask: np.ndarray
     affine: np.ndarray
+
+
+def brought_back(volume: np.ndarray, field: susceptibility.Field, sign: float = 1.0) -> np.ndarray:
+    """Undo a distortion as dwi-correct does, of a head that lies still."""
+    moved = susceptibility.shift(field, sign)
+    return spline.resample(np.ascontiguousarray(volume), np.eye(4), moved, field.axis)
 
 
 @lru_cache(maxsize=2)
@@ -83,10 +89,10 @@ def test_a_field_of_four_voxels_is_found_within_half_a_voxel(seed: int, shape: s
 def test_the_image_is_brought_back_with_its_signal() -> None:
     given, field = pair(311), found(311)
     before = given.up - given.still
-    after = susceptibility.undo(given.up, field) - given.still
+    after = brought_back(given.up, field) - given.still
     inner = given.mask
     assert np.sqrt((after[inner] ** 2).mean()) < 0.45 * np.sqrt((before[inner] ** 2).mean())
-    reversed_too = susceptibility.undo(given.down, field, -1.0)
+    reversed_too = brought_back(given.down, field, -1.0)
     for undone, seen in ((after + given.still, given.up), (reversed_too, given.down)):
         assert undone.sum() == pytest.approx(seen.sum(), rel=0.01), "no signal is lost"
 
@@ -169,15 +175,11 @@ def test_any_axis_may_be_the_phase_encode_axis(axis: int) -> None:
     assert np.percentile(np.abs(back - given.truth)[given.mask], 95) <= 0.25
 
 
-def test_the_same_input_gives_the_same_bytes_for_any_threads() -> None:
+def test_the_same_input_gives_the_same_bytes() -> None:
     given = pair(311)
     small = [np.ascontiguousarray(image[:, :, 10:18]) for image in (given.up, given.down)]
     one, other = (susceptibility.estimate(*small, 1, SIZE) for _ in range(2))
     assert one.displacement.tobytes() == other.displacement.tobytes()
-    many = np.stack(small * 2, axis=-1)
-    undone = [susceptibility.undo(many, one, 1.0, threads) for threads in (1, 2)]
-    assert undone[0].tobytes() == undone[1].tobytes()
-    assert (undone[0][..., 0] == susceptibility.undo(small[0], one)).all()
 
 
 def test_a_pair_that_cannot_be_used_is_refused() -> None:

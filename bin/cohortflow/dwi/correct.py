@@ -18,7 +18,6 @@ from cohortflow.dwi.undistort import Distortion, Reversed
 from cohortflow.dwi.unring import axis_of
 
 METHODS = ("eddy", "motion")
-OUTLIERS = ("replace", "keep")
 MOST = 0.5
 """A series of whose judged volumes more than this share are outliers is refused."""
 FEWEST = 500

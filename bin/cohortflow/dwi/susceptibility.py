@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from cohortflow.core.outcome import Category, Failure
-from cohortflow.core.threads import each
-from cohortflow.dwi import mosaic, pair_levels, spline
+from cohortflow.dwi import mosaic, pair_levels
 from cohortflow.dwi.mask import brain
 from cohortflow.dwi.pair_scheme import Scheme
 from cohortflow.dwi.pair_solver import Level, Movement
@@ -129,35 +128,6 @@ def estimate(
             np.ascontiguousarray((undone[1] * undone[2] * level).transpose(back)),
         ),
     )
-
-
-def undo(volumes: Values, field: Field, sign: float = 1.0, threads: int = 1) -> Values:
-    """Undo the distortion of images, their signal brought back to its density.
-
-    Parameters
-    ----------
-    volumes : ndarray of float32, shape (x, y, z) or (x, y, z, n)
-        On the grid of the field.
-    field : Field
-    sign : float
-        The images' polarity, times their readout time over that of the first of the pair.
-    threads : int
-
-    Returns
-    -------
-    ndarray of float32, as `volumes`
-        One cubic interpolation along the axis, times ``1 + sign * slope``; never negative.
-    """
-    moved = shift(field, sign)
-    many = volumes if volumes.ndim == 4 else volumes[..., np.newaxis]
-    out = np.empty(many.shape, np.float32)
-
-    def one(index: int) -> None:
-        volume = np.ascontiguousarray(many[..., index], np.float32)
-        out[..., index] = spline.resample(volume, np.eye(4), moved, field.axis)
-
-    each(one, range(many.shape[3]), threads)
-    return out.reshape(volumes.shape)
 
 
 def shift(field: Field, sign: float = 1.0) -> Values:
