@@ -152,6 +152,14 @@ def test_signals_that_the_shell_ignores_are_heard(study: Path, tmp_path: Path) -
     wait_until_nothing_runs(tmp_path, 20)
 
 
+def wait_until_marked(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process has its environment, which Linux fills in a moment after its start."""
+    until = time.monotonic() + 20
+    while not Path(f"/proc/{process.pid}/environ").read_bytes():
+        assert time.monotonic() < until, "the process never had an environment"
+        time.sleep(0.01)
+
+
 def test_what_a_killed_run_left_is_ended_by_the_next_run(study: Path, tmp_path: Path) -> None:
     """A step that outlived everything is found by its run's label; a stranger's is not touched."""
     out = tmp_path / "out"
@@ -165,6 +173,7 @@ def test_what_a_killed_run_left_is_ended_by_the_next_run(study: Path, tmp_path: 
         subprocess.Popen(["sleep", "300"], env=stranger) as other,
     ):
         try:
+            wait_until_marked(left)
             assert list(leftovers.processes([run])) == [left.pid]
             ended = cohortflow(*RUN, study, out, "--limit", "1", cwd=tmp_path)
             assert ended.status == 0, ended.text
