@@ -42,6 +42,9 @@ MOST = 30000
 DRAWN_MM = 0.07
 """About how far contrast that depends on the direction draws poses, on a sphere of 50 mm, at
 b = 1000 s/mm2; measured on phantoms, where it grows with the square of b."""
+TOLD_APART = 0.3
+"""How far a function of the directions must differ from others to be told from them, root mean
+square; the functions themselves have 1."""
 _FEW = 6  # volumes from which eddy currents' dependence on the gradient can be learnt
 _MANY = 12  # from which that of contrast can
 _JUDGEMENTS = 3
@@ -261,11 +264,14 @@ def _drawn(values: Array, known: Array, even: Array, likely: float) -> Array:
     basis = np.linalg.qr(known)[0]
     apart = even - basis @ (basis.T @ even)
     left = values - basis @ (basis.T @ values)
-    rest = left - apart @ np.linalg.lstsq(apart, left, rcond=1e-3)[0]
-    spread = float(rest @ rest) / (len(values) - known.shape[1] - even.shape[1])
-    normal = apart.T @ apart + np.eye(even.shape[1]) * even.shape[1] * spread / likely**2
-    found = np.linalg.lstsq(normal, apart.T @ left, rcond=1e-6)[0]
-    return np.asarray((even - even.mean(axis=0)) @ found)
+    u, size, turn = np.linalg.svd(apart, full_matrices=False)
+    # what hardly differs from the known functions cannot be told from them
+    told = size > TOLD_APART * np.sqrt(len(values))
+    u, size, turn = u[:, told], size[told], turn[told]
+    rest = left - u @ (u.T @ left)
+    spread = float(rest @ rest) / max(len(values) - known.shape[1] - len(size), 1)
+    found = size / (size**2 + even.shape[1] * spread / likely**2) * (u.T @ left)
+    return np.asarray((even - even.mean(axis=0)) @ (turn.T @ found))
 
 
 def _onto_unweighted(state: State, group: NDArray[np.intp]) -> None:
