@@ -29,6 +29,7 @@ def parameters_of(lane) {
     return [
         dwi: [
             'denoise', 'unring', 'correct', 'outliers', 'mask', 'bias', 'gradient_check', 'tensor', 'fod',
+            'atlas', 'register', 'tracking', 'seeds', 'step_size', 'max_angle', 'fa_threshold', 'random_seed',
         ],
         cells: [
             'hgnc', 'matrix', 'top_genes', 'chunk_size', 'compression', 'compression_level', 'test_size',
@@ -64,10 +65,11 @@ workflow {
         error("lane cells has no subjects and sessions: choose units with --manifest")
     }
     def parameters = params.subMap(parameters_of(params.lane)) +
-        (params.lane == 'cells' ? [hgnc: located(params.hgnc)] : [:])
+        (params.lane == 'cells' ? [hgnc: located(params.hgnc)] : [atlas: located(params.atlas)])
     def selection = [
         input: input,
         hgnc: parameters.hgnc,
+        atlas: parameters.atlas,
         bids_filter_file: filters,
         participant_label: params.participant_label.toString().tokenize(' ,'),
         session_label: params.session_label.toString().tokenize(' ,'),

@@ -18,6 +18,7 @@ BENCHES = (
     "denoising",
     "unringing",
     "deconvolution",
+    "tracking",
     "cells",
     "engine",
     "slurm",

@@ -7,19 +7,19 @@ process DWI_DISCOVER {
     cache false
 
     input:
-    val selection // Map: input, participant_label, session_label, bids_filter_file
+    val selection // Map: input, participant_label, session_label, bids_filter_file, atlas
 
     output:
     path 'manifest.jsonl'
 
     script:
-    def chosen = options(selection.subMap('participant_label', 'session_label', 'bids_filter_file'))
+    def chosen = options(selection.subMap('participant_label', 'session_label', 'bids_filter_file', 'atlas'))
     """
     dwi-discover ${quote(selection.input)} ${chosen} --output manifest.jsonl --overwrite
     """
 
     stub:
-    def chosen = options(selection.subMap('participant_label', 'session_label', 'bids_filter_file'))
+    def chosen = options(selection.subMap('participant_label', 'session_label', 'bids_filter_file', 'atlas'))
     """
     dwi-discover ${quote(selection.input)} ${chosen} --output manifest.jsonl --overwrite
     """

@@ -87,7 +87,8 @@ def test_every_step_runs_under_the_supervisor_with_all_it_reads(root: Path, base
     read = set(re.findall(r'"(COHORTFLOW_\w+)"', source))
     given = set(re.findall(r"(COHORTFLOW_\w+):|export (COHORTFLOW_\w+)=", base))
     # The last are for who starts a container, not for the supervisor.
-    others = {f"COHORTFLOW_{name}" for name in ("HEAD", "OUT", "INPUT", "FILTER", "OUTDIR", "WORK")}
+    names = ("HEAD", "OUT", "INPUT", "FILTER", "BESIDE", "OUTDIR", "WORK")
+    others = {f"COHORTFLOW_{name}" for name in names}
     assert read - {"COHORTFLOW_GRACE"} == {one or other for one, other in given} - others
 
 
@@ -100,7 +101,9 @@ def test_parameters_have_the_names_types_and_defaults_of_their_schema(
         if default is None:  # made when the run starts
             assert "default" not in properties[name], name
             continue
-        assert properties[name]["type"] == _TYPES[type(default)], name
+        # A whole number may be written for one that need not be whole.
+        types = {_TYPES[type(default)], *(["number"] if type(default) is int else [])}
+        assert properties[name]["type"] in types, name
         assert properties[name]["default"] == default, name
         assert type(properties[name]["default"]) is type(default), name
 

@@ -128,7 +128,7 @@ def test_another_file_is_not_declared(path: str) -> None:
 
 
 def test_a_file_of_a_step_that_is_left_out_is_not_wanted_and_not_wrong() -> None:
-    lane = replace(PATTERNED, unless={"{prefix}.json": ("level", "low")})
+    lane = replace(PATTERNED, unless={"{prefix}.json": (("level", "low"),)})
     assert lane.missing(GOOD - {"a.json"}, "a", {"level": "low"}) == []
     assert lane.missing(GOOD - {"a.json"}, "a", {"level": "high"}) == ["a.json"]
     assert lane.unexpected(GOOD, "a") == []
@@ -136,7 +136,7 @@ def test_a_file_of_a_step_that_is_left_out_is_not_wanted_and_not_wrong() -> None
 
 def test_a_step_that_a_parameter_leaves_out_is_in_no_plan(out: Path) -> None:
     steps = (Step("one", parameters=("word",)), Step("two", parameters=("level",),
-             unless=("level", "low")))  # fmt: skip
+             unless=(("level", "low"),)))  # fmt: skip
     for level, expected in (("low", ["one"]), ("high", ["one", "two"])):
         lane = replace(LANE, steps=steps)
         shared = engine_factory.context(out, lane=lane, parameters={"word": "x", "level": level})
@@ -164,3 +164,14 @@ def test_a_step_depends_on_its_own_parameters_alone(out: Path) -> None:
     shared = engine_factory.context(out, lane=replace(LANE, steps=steps))
     found: dict[str, Any] = plan.decide(engine_factory.unit(), shared, plan.Wishes()).steps
     assert [set(found[name]["options"]) for name in ("one", "two")] == [{"word"}, {"level"}]
+
+
+def test_a_step_and_its_files_are_left_out_when_any_of_its_values_is_set() -> None:
+    values = (("level", "low"), ("word", "none"))
+    lane = replace(PATTERNED, steps=(Step("two", unless=values),), unless={"{prefix}.json": values})
+    for level, word, made in (
+        ("high", "x", True), ("low", "x", False), ("high", "none", False), ("low", "none", False),
+    ):  # fmt: skip
+        have = {"level": level, "word": word}
+        assert bool(lane.running(have)) == made
+        assert ("a.json" in lane.expected("a", have)) == made

@@ -132,8 +132,8 @@ def test_a_changed_parameter_is_named(done: Path) -> None:
 def test_an_option_of_one_unit_leaves_a_step_out_for_that_unit_alone(
     out: Path, tmp_path: Path
 ) -> None:
-    steps = (LANE.steps[0], replace(LANE.steps[1], unless=("level", "none")))
-    lane = replace(LANE, steps=steps, unless={"figures/{prefix}_b.png": ("level", "none")})
+    steps = (LANE.steps[0], replace(LANE.steps[1], unless=(("level", "none"),)))
+    lane = replace(LANE, steps=steps, unless={"figures/{prefix}_b.png": (("level", "none"),)})
     other, without = unit("02"), unit(options={"level": "none"})
     assert set(planned(without, out, lane=lane)["steps"]) == {"one"}
     assert set(planned(other, out, lane=lane)["steps"]) == {"one", "two"}
@@ -148,7 +148,7 @@ def test_an_option_of_one_unit_leaves_a_step_out_for_that_unit_alone(
 def test_an_option_of_one_unit_brings_a_step_back_that_the_others_leave_out(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = (LANE.steps[0], replace(LANE.steps[1], unless=("level", "none")))
+    steps = (LANE.steps[0], replace(LANE.steps[1], unless=(("level", "none"),)))
     shared: dict[str, Any] = {
         "lane": replace(LANE, steps=steps),
         "parameters": {"level": "none", "word": ""},
@@ -382,6 +382,7 @@ def test_the_tool_plans_and_writes_nothing_else(
     head, first, _ = plan.read(written)
     assert (head["run"], head["parameters"]["gradient_check"]) == ("r1", "warn")
     steps = ["convert", "denoise", "unring", "correct", "mask", "orient", "tensor", "fod"]
+    steps += ["register", "rois", "track", "cst", "metrics"]
     assert list(first["steps"]) == head["steps"] == steps, "bias is left out by default"
     assert not target.exists()
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cohortflow.core import report
+from cohortflow.core import lanes, report
+from core.hooked_factory import LANE, batch
 from core.report_factory import evil, study
 
 pytestmark = pytest.mark.chromium
@@ -56,6 +57,30 @@ def test_the_script_runs_without_error_and_opens_the_unit_of_a_link(
     assert re.search(r'<output id="shown"[^>]*>22 units</output>', document)
     assert re.search(r'<details class="unit" id="unit-sub-13_ses-02" open', document)
     assert not re.search(r'<details class="unit" id="unit-sub-01" open', document)
+
+
+def test_a_page_with_checks_curves_and_pairs_raises_nothing_and_sorts_by_checks(
+    chromium: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "get", lambda _name: LANE)
+    report.build(batch(tmp_path).write())
+    page = tmp_path / "report.html"
+    document, console = dom(chromium, page, "#unit-sub-06")
+    assert console == []
+    assert re.search(r'<details class="unit" id="unit-sub-06" open', document)
+    probe = """<script>
+      const head = [...document.querySelectorAll("#units thead th")].find(
+        (one) => one.textContent === "checks");
+      head.firstElementChild.click(); head.firstElementChild.click();
+      document.querySelector("#unit-sub-06").open = true;
+      document.title = document.querySelector("#units tbody th").textContent + "|" +
+        (document.documentElement.scrollWidth <= innerWidth);
+    </script></body>"""
+    text = re.sub(r"<meta http-equiv[^>]*>", "", page.read_text(encoding="utf-8"))
+    page.write_text(text.replace("</body>", probe), encoding="utf-8")
+    document, console = dom(chromium, page)
+    assert console == []
+    assert title(document) == "sub-06|true"
 
 
 def test_an_attack_in_any_text_of_a_study_does_not_run(chromium: str, tmp_path: Path) -> None:

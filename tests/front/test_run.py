@@ -28,7 +28,7 @@ ODD = 'a b $(touch x)`touch x`;\'q"d" é日 [1]*{b}? \\ %20 -rf'
 def scan(tmp_path: Path) -> Path:
     """A real scan whose folder and file names are odd, in a study that is odd, too."""
     folder = tmp_path / ODD / "study"
-    write_scan(folder / "raw $(touch x)", "s 'can", make_phantom(3, directions=6, voxel_size=8.0))
+    write_scan(folder / "raw $(touch x)", "s 'can", make_phantom(3, directions=6, voxel_size=6.0))
     return folder
 
 
@@ -158,7 +158,7 @@ def test_an_installed_copy_runs_a_study_from_another_folder(
     for name in ("nextflow", "dcm2niix"):
         (programs / name).symlink_to(shutil.which(name, path=str(BINARIES)) or "")
     folder = tmp_path / "study"
-    write_scan(folder / "sub-01" / "dwi", "sub-01", make_phantom(3, directions=6, voxel_size=8.0))
+    write_scan(folder / "sub-01" / "dwi", "sub-01", make_phantom(3, directions=6, voxel_size=6.0))
     launch = tmp_path / "launch"
     launch.mkdir()
     environment = without_checkout(installed)

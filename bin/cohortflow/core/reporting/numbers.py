@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from cohortflow.core.reporting.charts import Point
@@ -57,13 +58,25 @@ class Numbers:
         return found
 
 
-def numbers(state: BatchState) -> Numbers:
-    """Sort the metrics of a batch."""
+def headline(names: Sequence[str], known: Collection[str]) -> list[str]:
+    """Return what comes first of the metrics that a batch has: those named, or all."""
+    return [name for name in names if name in known] or list(known)
+
+
+def numbers(state: BatchState, without: Collection[str] = ()) -> Numbers:
+    """Sort the metrics of a batch.
+
+    Parameters
+    ----------
+    state : BatchState
+    without : collection of str
+        Metrics that are shown in another way.
+    """
     values: dict[str, list[tuple[str, float | str]]] = {}
     times: dict[str, list[Point]] = {name: [] for name in state.step_names()}
     for unit in state.units:
         for name, value in unit.metrics.items():
-            if value is not None:
+            if value is not None and name not in without:
                 values.setdefault(name, []).append((unit.id, value))
         if unit.complete:
             for step, seconds in unit.timings.items():

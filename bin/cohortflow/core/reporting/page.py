@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from cohortflow.core import lanes
 from cohortflow.core.outcome import OUTCOMES, Category
-from cohortflow.core.reporting import charts, clean, files, pictures, read, words
+from cohortflow.core.reporting import charts, files, gates, pairs, section, words
+from cohortflow.core.reporting.hooks import Hooks, of_batch
 from cohortflow.core.reporting.numbers import Numbers, Numeric, numbers
 from cohortflow.core.reporting.state import BatchState, Status, UnitState
 
@@ -25,6 +24,7 @@ TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 ALL_DETAILED = 200
 MOST_COLUMNS = 8
 MOST_LISTED = 25
+MOST_FLAGS = 8
 
 WORDS = {
     Status.DONE: ("done", "ran in this run, published"),
@@ -59,8 +59,14 @@ def render(state: BatchState) -> Iterator[str]:
         "size": words.size,
         "moment": words.moment,
     }
-    found = numbers(state)
-    chosen = detailed(state, found)
+    hooks = of_batch(state)
+    found = numbers(state, hooks.apart)
+    chosen = detailed(state, found, hooks)
+    first = set(hooks.headline)
+    varying = sorted(
+        (metric for metric in found.numeric if metric.name in first),
+        key=lambda metric: hooks.headline.index(metric.name),
+    )
     style, script = (asset(name) for name in ("report.css", "report.js"))
     context = {
         "state": state,
@@ -75,15 +81,23 @@ def render(state: BatchState) -> Iterator[str]:
         "facts": facts(state),
         "rerun": rerun_command(state),
         "groups": groups(state),
-        "outlying": outlying(state, found),
+        "outlying": outlying(state, found, hooks),
         "numbers": found,
-        "charts": [chart(metric) for metric in found.numeric if len(metric.points) > 1],
+        "hooks": hooks,
+        "charts": [chart(metric) for metric in varying if len(metric.points) > 1],
+        "rest": [metric for metric in found.numeric if metric.name not in first],
+        "first": first,
+        "curves": [section.curve(group) for group in hooks.curves],
+        "pairs": [{"scatter": one, "svg": pairs.draw(one)} for one in hooks.pairs],
         "times": [chart(metric) for metric in found.times if len(metric.points) > 1],
-        "columns": [metric.name for metric in found.numeric[:MOST_COLUMNS]],
+        "columns": columns(found, hooks),
+        "checked": partial(gates.counted, hooks.gates),
         "chosen": chosen,
         "metrics": len(found.numeric),
         "all_detailed": len(chosen) == len(state.units),
-        "sections": (section(state, unit) for unit in state.units if unit.id in chosen),
+        "sections": (
+            section.of_unit(state, unit, found, hooks) for unit in state.units if unit.id in chosen
+        ),
     }
     template = environment.get_template("report.html")
     stream = template.stream(context)
@@ -108,7 +122,14 @@ def policy(style: str, script: str) -> str:
     )
 
 
-def detailed(state: BatchState, found: Numbers) -> set[str]:
+def columns(found: Numbers, hooks: Hooks) -> list[str]:
+    """Return the metrics that the table of all units shows."""
+    if hooks.named:
+        return list(hooks.headline)
+    return [metric.name for metric in found.numeric[:MOST_COLUMNS]]
+
+
+def detailed(state: BatchState, found: Numbers, hooks: Hooks) -> set[str]:
     """Choose the units that have a section: all, or in a large batch those worth a look."""
     if len(state.units) <= ALL_DETAILED:
         return {unit.id for unit in state.units}
@@ -116,8 +137,9 @@ def detailed(state: BatchState, found: Numbers) -> set[str]:
     failing = [unit.id for unit in state.units if not unit.complete]
     notable = [unit.id for unit in state.units if unit.id in outliers]
     notable.sort(key=lambda unit: -len(outliers[unit]))
+    checked = [unit.id for unit in state.units if unit.id in hooks.notable]
     first = [unit.id for unit in state.units[:100]]
-    return {*failing[:200], *notable[:100], *first}
+    return {*failing[:200], *checked[:100], *notable[:100], *first}
 
 
 def statuses(state: BatchState) -> list[dict[str, Any]]:
@@ -192,15 +214,22 @@ def groups(state: BatchState) -> list[dict[str, Any]]:
     ]
 
 
-def outlying(state: BatchState, found: Numbers) -> list[tuple[str, list[tuple[str, str, Any]]]]:
-    """Return complete units with outlying numbers: (unit, [(metric, side, value), ...])."""
+def outlying(state: BatchState, found: Numbers, hooks: Hooks) -> list[dict[str, Any]]:
+    """Return the complete units with outlying numbers, those with most first.
+
+    Their flags are (metric, side, value), a few at most, those of the headline first.
+    """
     flagged = found.outlying()
-    rows = [
-        (unit.id, [(name, side, unit.metrics[name]) for name, side in flagged[unit.id]])
-        for unit in state.units
-        if unit.id in flagged
-    ]
-    return sorted(rows, key=lambda row: -len(row[1]))[:MOST_LISTED]
+    first = set(hooks.headline)
+    rows: list[dict[str, Any]] = []
+    for unit in state.units:
+        if unit.id in flagged:
+            flags = [(name, side, unit.metrics[name]) for name, side in flagged[unit.id]]
+            flags.sort(key=lambda flag: flag[0] not in first)
+            more = max(0, len(flags) - MOST_FLAGS)
+            rows.append({"id": unit.id, "flags": flags[:MOST_FLAGS], "more": more})
+    rows.sort(key=lambda row: -len(flagged[str(row["id"])]))
+    return rows[:MOST_LISTED]
 
 
 def chart(metric: Numeric) -> dict[str, Any]:
@@ -217,44 +246,3 @@ def chart(metric: Numeric) -> dict[str, Any]:
         "few": metric.spread.low is None,
         "dense": len(values) > charts.MOST_DOTS,
     }
-
-
-def section(state: BatchState, unit: UnitState) -> dict[str, Any]:
-    """Return what a unit's section shows; its marker is read now."""
-    folder = state.out / unit.folder
-    marker = (read.read_object(folder / read.MARKER) or {}) if unit.complete else {}
-    tidy = clean.cleaner(state.out, state.run.dataset)
-    outputs = [
-        {"path": tidy(str(o.get("path"))), "bytes": o.get("bytes"), "sha256": str(o.get("sha256"))}
-        for o in marker.get("outputs") or []
-        if isinstance(o, dict)
-    ]
-    inputs = marker.get("inputs") or (
-        [one.model_dump() for one in unit.planned.inputs] if unit.planned else []
-    )
-    figures = [str(o["path"]) for o in outputs if _is_figure(str(o["path"]))]
-    if state.run.lane in lanes.LANES:
-        figures = lanes.get(state.run.lane).ordered(figures, unit.id)
-    return {
-        "unit": unit,
-        "marker": {key: tidy(str(marker[key])) for key in ("run", "finished", "pipeline_version")
-                   if marker.get(key)},
-        "outputs": outputs,
-        "inputs": [
-            {"role": tidy(str(i.get("role"))), "path": tidy(str(i.get("path"))),
-             "bytes": i.get("bytes"), "files": i.get("files")}
-            for i in inputs if isinstance(i, dict)
-        ],
-        "pictures": partial(pictures.of_unit, folder, figures),
-        "base": quote(unit.folder),
-        "refused": partial(pictures.picture, unit.picture) if unit.picture else None,
-        "refused_at": quote(os.path.relpath(unit.picture, state.out)) if unit.picture else "",
-        "longest": max(unit.timings.values(), default=0.0) or 1.0,
-        "log": next((a for a in reversed(unit.attempts) if a.log), None) if not unit.complete
-               else None,
-    }  # fmt: skip
-
-
-def _is_figure(path: str) -> bool:
-    parts = Path(path).parts
-    return path.startswith("figures/") and path.endswith(".png") and ".." not in parts
