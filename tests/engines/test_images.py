@@ -109,7 +109,8 @@ def test_the_images_atlas_is_that_of_this_installation(start) -> None:
     code = (
         "import hashlib; from cohortflow.dwi import atlas_files as files;"
         "made = files.builtin();"
-        "print(*(hashlib.sha256(a.tobytes()).hexdigest() for a in (made.fa, *made.regions.values())))"
+        "arrays = (made.fa, *made.regions.values());"
+        "print(*(hashlib.sha256(array.tobytes()).hexdigest() for array in arrays))"
     )
     options = (f"--env=PYTHONPATH={ROOT / 'bin'}", "--user=12345:12345")
     here = subprocess.run(
