@@ -56,7 +56,7 @@ _FIGURES = tract_lane.FIGURES + tuple(
 
 LANE = Lane(
     name="dwi",
-    title="Diffusion MRI: preprocessed series, tensor maps, fibre orientations, corticospinal tract",
+    title="Diffusion MRI: preprocessed series, tensor, fibre orientations, corticospinal tract",
     steps=(
         Step("convert", options=("series_uid", "reverse_series_uid", "phase_encoding")),
         _step("denoise"),

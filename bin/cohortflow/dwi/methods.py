@@ -170,9 +170,10 @@ def _tracking(numbers: Fields) -> str:
         "voxel of the posterior limb of the internal capsule and tracked in both directions "
         f"({numbers.get('track_method')}; steps of {step} mm, at most {angle} degrees a step, FA "
         f"at least {fa}). Those that join brainstem, internal capsule and precentral or "
-        "paracentral cortex of one side were taken for the corticospinal tract (Wakana 2007), unless they ran "
-        "through the corpus callosum, the cerebellum, the thalamus or the other hemisphere; those "
-        "whose course was more than four standard deviations from the others' were left out "
+        "paracentral cortex of one side were taken for the corticospinal tract (Wakana 2007), "
+        "unless they ran through the corpus callosum, the cerebellum, the thalamus or the other "
+        "hemisphere; those whose course was more than four standard deviations from the others' "
+        "were left out "
         "(Yeatman 2012)."
     )
 
