@@ -22,6 +22,7 @@ SIZES = {
     "tiny": (4.0, 45, 500, 500, 1),
 }
 STEP, ANGLE, FA, LONGEST = 0.75, 20.0, 0.15, 200.0
+POWER = 1.5  # of the amplitude, as for spherical deconvolution
 SEED_FA = 0.4
 COLUMNS = ("what", "streamlines", "points", "CPU s", "points a CPU s", "ours / it")
 
@@ -174,7 +175,7 @@ def _read(folder: str, number: str | None = None) -> tuple[Any, Any]:
     points = np.loadtxt(place / "seeds.txt", ndmin=2)[: None if number is None else int(number)]
     field = Field(
         white, peaks.reshape(*fa.shape, -1, 3), fa, np.ones(fa.shape, bool),
-        np.asarray(images["fa"].affine, float),
+        np.asarray(images["fa"].affine, float), POWER,
     )  # fmt: skip
     return field, Seeds(points, np.arange(len(points), dtype=np.int32))
 

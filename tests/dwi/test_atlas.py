@@ -38,7 +38,7 @@ def test_regions_lie_where_anatomy_has_them() -> None:
     brainstem, capsule = made.points("brainstem"), made.points("capsule")
     assert brainstem[:, 2].max() < atlas_files.BRAINSTEM_BELOW
     assert np.abs(brainstem[:, 0]).max() < 25
-    assert 20 < np.abs(capsule[:, 0]).mean() < 25  # Zarei et al. 2007
+    assert 20 < np.abs(capsule[:, 0]).mean() < 25
     assert made.points("motor")[:, 2].mean() > 40
     assert np.abs(made.points("callosum")[:, 0]).max() <= 10
     assert made.points("cerebellum")[:, 1].max() < -33

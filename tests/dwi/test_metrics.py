@@ -214,17 +214,20 @@ def test_methods_cite_what_was_done_and_nothing_else() -> None:
         {"Parameters": {"Method": "tensor", "Sharpening": 4, "BValues": [0, 1500],
                         "Directions": 12, "SphericalHarmonicDegree": 8}},
         {"track_method": "peaks", "track_seeds_per_voxel": 50, "track_step_mm": 0.5,
-         "track_angle_degrees": 30, "track_fa_threshold": 0.2, "register_correlation": 0.861},
+         "track_angle_degrees": 30, "track_fa_threshold": 0.2, "register_correlation": 0.861,
+         "register_atlas": "of-children"},
         {"DIPY": "1.12.1"},
     )  # fmt: skip
     body, listed = text.split("\n\nReferences\n\n")
     assert "MP-PCA" not in text
     assert "r = 0.86" in body
+    assert "regions of the atlas of-children" in body
     assert "from 12 directions at b = 1500 s/mm2" in body
     assert "50 streamlines" in body
     cited = {line.split(":")[0] for line in listed.splitlines()}
     assert "Kellner 2016" in cited
-    assert not cited & {"Veraart 2016", "Tournier 2007", "Jeurissen 2014", "Tustison 2010"}
+    assert not cited & {"Veraart 2016", "Tournier 2007", "Jeurissen 2014", "Tustison 2010",
+                        "Raffelt 2012", "Wasserthal 2018"}  # fmt: skip
     named = set(re.findall(r"[A-Z][a-z]+ (?:19|20)\d\d", body))
     assert named == cited
 

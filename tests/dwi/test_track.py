@@ -31,6 +31,7 @@ WORLD = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), -1) @ AFFIN
 WORLD = WORLD + AFFINE[:3, 3]
 CENTRE = WORLD[20, 20, 20]
 WAYS = list(tracking.WAYS)
+POWER = 1.5
 
 
 def distributions(directions: np.ndarray) -> np.ndarray:
@@ -50,6 +51,7 @@ def field(directions: np.ndarray, fa: np.ndarray | float = 0.5) -> Field:
         np.broadcast_to(np.float32(fa), SHAPE).copy(),
         np.ones(SHAPE, bool),
         AFFINE,
+        POWER,
     )
 
 
@@ -173,6 +175,7 @@ def drawn(white: np.ndarray, number: int) -> np.ndarray:
         np.full((1, 1, 1), 0.5, np.float32),
         np.ones((1, 1, 1), bool),
         np.diag([-2.0, 2, 2, 1]),
+        power=POWER,
     )
     found = tracked(single, at(np.zeros(3), number), "probabilistic", step=0.95, fa=0).streamlines
     lines = found.points.reshape(number, 3, 3)
@@ -217,7 +220,8 @@ def test_further_directions_are_drawn_by_the_amplitude_within_the_cone() -> None
     white = distributions(SLANTED[None])[0] + 0.5 * distributions(np.array([[0.0, 0.6, 0.8]]))[0]
     same = np.broadcast_to(np.asarray(white, np.float32), (*SHAPE, len(white))).copy()
     none = np.zeros((*SHAPE, 0, 3), np.float32)
-    where = Field(same, none, np.full(SHAPE, 0.5, np.float32), np.ones(SHAPE, bool), AFFINE)
+    fa, mask = np.full(SHAPE, 0.5, np.float32), np.ones(SHAPE, bool)
+    where = Field(same, none, fa, mask, AFFINE, power=POWER)
     found = tracked(where, at(CENTRE, 1500), "probabilistic", longest=500).streamlines
     sphere = harmonics.half_sphere(DIRECTIONS)
     before, after = [], []
@@ -230,7 +234,7 @@ def test_further_directions_are_drawn_by_the_amplitude_within_the_cone() -> None
     np.add.at(pairs, (np.concatenate(before), np.concatenate(after)), 1)
     height = np.maximum(harmonics.basis(sphere, LMAX) @ white, 0)
     largest = (harmonics.basis(harmonics.half_sphere(100), LMAX) @ white).max()
-    weight = np.where(height > tracking.CUT * largest, height**tracking.POWER, 0)
+    weight = np.where(height > tracking.CUT * largest, height**POWER, 0)
     expected = np.where(np.abs(sphere @ sphere.T) >= np.cos(np.radians(20)), weight, 0)
     assert not pairs[expected == 0].any()
     expected *= (pairs.sum(axis=1) / np.maximum(expected.sum(axis=1), 1e-9))[:, None]
@@ -280,7 +284,7 @@ def test_directions_are_drawn_by_the_amplitude(second: tuple[float, ...] | None)
     assert largest > 0.8 * height.max()
     height[height < tracking.CUT * largest] = 0
     assert 20 < (height > 0).sum() < DIRECTIONS / 4
-    assert chi_square(drawn(white, 30000), height**tracking.POWER) == pytest.approx(1, abs=0.6)
+    assert chi_square(drawn(white, 30000), height**POWER) == pytest.approx(1, abs=0.6)
 
 
 def test_within_the_cone_directions_of_an_isotropic_distribution_are_uniform() -> None:
@@ -558,7 +562,8 @@ def test_tool_makes_the_folder_of_the_contract(tmp_path: Path, way: str) -> None
         f"bids::sub-01/dwi/sub-01_space-orig_{through}_dwimap.nii.gz",
     ]
     assert ("AmplitudeShare" in sidecar) == (way != "peaks")
-    assert sidecar.get("AmplitudePower") == (tracking.POWER if way == "probabilistic" else None)
+    power = track.POWERS[f"{model.rpartition('_')[2]}_dwimap.nii.gz"]
+    assert sidecar.get("AmplitudePower") == (power if way == "probabilistic" else None)
 
 
 def test_tools_options_reach_the_tracking(tmp_path: Path) -> None:

@@ -126,7 +126,10 @@ def write_told(folder: Path) -> tuple[Path, Path]:
     numbers = {"track_method": "probabilistic", "track_seeds_per_voxel": 100, "track_step_mm": 0.75,
                "track_angle_degrees": 20, "track_fa_threshold": 0.15}  # fmt: skip
     save.write_json(folder / "track" / "metrics.json", numbers)
-    save.write_json(folder / "register" / "metrics.json", {"register_correlation": 0.87})
+    save.write_json(
+        folder / "register" / "metrics.json",
+        {"register_correlation": 0.87, "register_atlas": "of-toys"},
+    )
     return folder / "orient", folder / "fod"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,11 +85,11 @@ def read(folder: Path) -> Atlas:
             f"give --atlas a folder with {', '.join(FILES)}, or leave it out",
         )
     template, labels, table = (folder / name for name in FILES)
-    fa, loaded = image.load(template, dimensions=3)
+    fa, loaded = _image(template)
     if not np.isfinite(fa).all() or fa.min() < 0 or not 0.2 < fa.max() <= 1.5:
         raise _bad(f"{template}: is no map of FA, its values are not within 0 to 1")
     affine = np.asarray(loaded.affine, np.float64)
-    values, placed = image.load(labels, dimensions=3)
+    values, placed = _image(labels)
     names = _names(table)
     found = _on_grid(values, np.asarray(placed.affine, np.float64), fa.shape, affine)
     regions = {}
@@ -97,6 +98,14 @@ def read(folder: Path) -> Atlas:
         if not regions[name].any():
             raise _bad(f"{labels}: no voxel of the region {name} lies within {template.name}")
     return Atlas(folder.resolve().name, fa, affine, regions)
+
+
+def _image(path: Path) -> tuple[NDArray[np.float32], Any]:
+    """Read a file of an atlas, see `image.load`; what is said of it is what to do with an atlas."""
+    try:
+        return image.load(path, dimensions=3)
+    except Failure as failure:
+        raise _bad(failure.message) from None
 
 
 def _on_grid(

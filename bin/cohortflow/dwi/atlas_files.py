@@ -156,8 +156,7 @@ def _capsule(fa: NDArray[np.float32], labels: NDArray[np.uint8], axes: Axes, siz
     """Return the posterior limb of the internal capsule.
 
     It is the white matter between thalamus and lentiform nucleus, behind the genu, which stands at
-    the front end of the thalamus; the corticospinal tract runs in its third quarter at the height
-    of the middle of the thalamus (Zarei et al. 2007; Kim et al. 2008).
+    the front end of the thalamus. All of it is taken: where in it the tract runs is not assumed.
     """
     x, y, z = axes
     between = _near(np.isin(labels, _THALAMUS), sizes, CAPSULE_REACH_MM)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cohortflow import __version__
+from cohortflow.dwi import atlas_files, cst
 
 Fields = Mapping[str, Any]
 
@@ -71,7 +72,7 @@ def text(
         _models(model),
         _registration(numbers),
         _tracking(numbers),
-        _measures(),
+        _measures(str((model.get("Parameters") or {}).get("Method"))),
         _software(versions),
     ]
     body = "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
@@ -143,7 +144,8 @@ def _models(model: Fields) -> str:
 
 
 def _registration(numbers: Fields) -> str:
-    correlation = numbers.get("register_correlation")
+    affine = numbers.get("register_affine_correlation")
+    correlation = numbers.get("register_correlation", affine)
     how = (
         "by an affine transformation"
         if numbers.get("register_method") == "affine"
@@ -152,8 +154,8 @@ def _registration(numbers: Fields) -> str:
     atlas = (
         "the group-average FA template of TractSeg in MNI space (Wasserthal 2018), with regions of "
         "the Desikan-Killiany atlas (Desikan 2006)"
-        if numbers.get("register_atlas") in (None, "builtin")
-        else "the FA template and regions of a given atlas"
+        if numbers.get("register_atlas") == atlas_files.NAME
+        else f"the FA template and regions of the atlas {numbers.get('register_atlas')}"
     )
     said = f"Registration. FA was registered to {atlas} {how}."
     if isinstance(correlation, (int, float)):
@@ -178,12 +180,17 @@ def _tracking(numbers: Fields) -> str:
     )
 
 
-def _measures() -> str:
+def _measures(method: str) -> str:
+    fibres = (
+        ""
+        if method == "tensor"
+        else "It is also given with each voxel counted by the orientation distribution along the "
+        "tract (Raffelt 2012). "
+    )
     return (
-        "Measures. The tract's core is where at least 30 % of the density that is typical at the "
-        "same height is reached. Its volume, from the middle of the pons to the cortex, is also "
-        "given with each voxel counted by the orientation distribution along the tract (Raffelt "
-        "2012). Weighted means count a voxel by the streamlines that visit it; profiles are at 20 "
+        f"Measures. The tract's core is where at least {100 * cst.CORE_SHARE:g} % of the density "
+        "that is typical at the same height is reached; its volume is that from the middle of the "
+        f"pons to the cortex. {fibres}Weighted means count a voxel by the streamlines that visit it; profiles are at 20 "
         "points from the pons to the cortex, streamlines near the tract's middle counting more "
         "(Yeatman 2012). Laterality is (L - R) / (L + R), with 95 % intervals of a bootstrap over "
         "seed voxels (Efron 1993)."

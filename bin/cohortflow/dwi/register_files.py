@@ -73,12 +73,14 @@ def prefix(fa_path: Path) -> str:
     return fa_path.name.split("_space-")[0]
 
 
-def metrics(found: Registration) -> Metrics:
-    """Return the numbers for ``metrics.json``; None for what is not known."""
+def metrics(found: Registration, atlas: Atlas) -> Metrics:
+    """Return the numbers for ``metrics.json``; without a correlation that is the affine map's."""
+    bent = {"register_correlation": _number(found.correlation)} if found.method == "syn" else {}
     return {
         "register_method": found.method,
+        "register_atlas": atlas.name,
         "register_affine_correlation": _number(found.affine.correlation),
-        "register_correlation": _number(found.correlation),
+        **bent,
         "register_brainstem_inside": _number(found.seen.brainstem),
         "register_motor_left_inside": _number(found.seen.motor_left),
         "register_motor_right_inside": _number(found.seen.motor_right),
@@ -135,7 +137,7 @@ def write(
     save.write_json(path.with_name(path.name.replace(".nii.gz", ".json")),
                     series.sidecar(**_told(found, atlas), Sources=sources))  # fmt: skip
     mosaic.save(folder / "figures" / f"{name}_desc-register_dwi.png", draw(found, fa, mask))
-    save.write_json(folder / "metrics.json", metrics(found))
+    save.write_json(folder / "metrics.json", metrics(found, atlas))
 
 
 def _told(found: Registration, atlas: Atlas) -> dict[str, Any]:

@@ -38,8 +38,9 @@ class Candidates:
     seeds: NDArray[np.bool_]
 
 
-DISTRIBUTIONS = ("param-FOD_dwimap.nii.gz", "param-ODF_dwimap.nii.gz")
-"""Ends of the names of orientation distributions, the better first."""
+POWERS = {"param-FOD_dwimap.nii.gz": 1.5, "param-ODF_dwimap.nii.gz": 0.5}
+"""Ends of the names of orientation distributions, the better first, with the power of the amplitude
+that directions are drawn by: the tensor's, already sharpened, needs less than deconvolution's."""
 
 PEAKS = "param-peaks_dwimap.nii.gz"
 
@@ -48,7 +49,7 @@ def source(made: Made, way: str) -> str:
     """Return the end of the name of the file that streamlines are tracked through."""
     if way == "peaks":
         return PEAKS
-    return next((ending for ending in DISTRIBUTIONS if made.find(ending)), DISTRIBUTIONS[0])
+    return next((ending for ending in POWERS if made.find(ending)), next(iter(POWERS)))
 
 
 def read(made: Made, fa: Volume, mask: NDArray[np.bool_], way: str = "probabilistic") -> Field:
@@ -69,7 +70,8 @@ def read(made: Made, fa: Volume, mask: NDArray[np.bool_], way: str = "probabilis
         INPUT_MISSING when there are no orientations; as `image.load`; DATA_INVALID when they lie
         on another grid, or are of a number that this cannot be.
     """
-    path = made.need(source(made, way))
+    ending = source(made, way)
+    path = made.need(ending)
     values, loaded = image.load(path)
     coordinates.check(path, Grid(values.shape[:3], np.asarray(loaded.affine, np.float64)), fa)
     number = values.shape[3]
@@ -88,6 +90,7 @@ def read(made: Made, fa: Volume, mask: NDArray[np.bool_], way: str = "probabilis
         fa=np.ascontiguousarray(fa.data),
         mask=np.ascontiguousarray(mask),
         affine=fa.affine,
+        power=POWERS.get(ending, 1.0),
     )
 
 

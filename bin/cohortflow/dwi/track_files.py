@@ -66,7 +66,7 @@ def write(
         AngleDegrees=settings.angle,
         FAThreshold=settings.fa,
         **({} if settings.way == "peaks" else {"AmplitudeShare": tracking.CUT}),
-        **({"AmplitudePower": tracking.POWER} if settings.way == "probabilistic" else {}),
+        **({"AmplitudePower": field.power} if settings.way == "probabilistic" else {}),
         LengthMM=[settings.shortest, settings.longest],
         RandomSeed=settings.random_seed,
         Sources=sources,

@@ -2,6 +2,9 @@
 
 Positions are in voxel indices, directions in world axes. Random numbers are SplitMix64's (Steele,
 Lea, Flood 2014), started from a streamline's own number: they do not depend on who tracks it.
+
+All is in one file: what Numba keeps of a function is made anew when its own file has changed, not
+when another one has.
 """
 
 from __future__ import annotations

@@ -32,9 +32,6 @@ CUT = 0.1
 """Share of a distribution's largest amplitude, as `_COARSE` directions find it, below which a
 direction is none."""
 
-POWER = 1.5
-"""Power of the amplitude that directions are drawn by."""
-
 _DIRECTIONS = 724  # of a half sphere, about 5 degrees apart
 _COARSE = 100  # for the largest amplitude of a voxel, which they find to 0.8 or better
 _UNROLLED = 4  # harmonics that `track_kernels.amplitudes` adds in one go
@@ -88,6 +85,8 @@ class Field:
     mask : ndarray of bool, shape (x, y, z)
     affine : ndarray, shape (4, 4)
         Voxel indices to world mm.
+    power : float
+        Power of the amplitude that directions are drawn by.
     """
 
     coefficients: Map
@@ -95,6 +94,7 @@ class Field:
     fa: Map
     mask: NDArray[np.bool_]
     affine: Array
+    power: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def track(field: Field, seeds: Seeds, settings: Settings, threads: int = 1) -> T
     threads : int
         The result is the same for any number.
     """
-    limits = np.array([math.cos(math.radians(settings.angle)), CUT, settings.fa, POWER])
+    limits = np.array([math.cos(math.radians(settings.angle)), CUT, settings.fa, field.power])
     given = _compiled_field(field, settings, float(limits[0]))
     affine = np.ascontiguousarray(field.affine, dtype=np.float64)
     inverse = np.linalg.inv(affine)

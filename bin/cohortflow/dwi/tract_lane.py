@@ -29,7 +29,7 @@ PARAMETERS = (
         "atlas",
         "",
         (),
-        f"Folder with an atlas of your own: {', '.join(atlas_input.FILES)}.",
+        f"Folder with an atlas of your own in MNI space: {', '.join(atlas_input.FILES)}.",
         input=True,
     ),
     Parameter(
@@ -110,7 +110,8 @@ BIDSIGNORE = (
 
 
 GATES = (
-    Gate("register_correlation", "FA correlates with the template", 0.6, None),
+    Gate("register_affine_correlation", "FA correlates with the template, affine", 0.6, None),
+    Gate("register_correlation", "FA correlates with the template, deformed", 0.75, None),
     Gate("register_brainstem_inside", "Brainstem in the field of view", 0.7, None),
     Gate("register_motor_left_inside", "Left motor cortex in the field of view", 0.7, None),
     Gate("register_motor_right_inside", "Right motor cortex in the field of view", 0.7, None),
