@@ -190,10 +190,10 @@ def _measures(method: str) -> str:
     return (
         f"Measures. The tract's core is where at least {100 * cst.CORE_SHARE:g} % of the density "
         "that is typical at the same height is reached; its volume is that from the middle of the "
-        f"pons to the cortex. {fibres}Weighted means count a voxel by the streamlines that visit it; profiles are at 20 "
-        "points from the pons to the cortex, streamlines near the tract's middle counting more "
-        "(Yeatman 2012). Laterality is (L - R) / (L + R), with 95 % intervals of a bootstrap over "
-        "seed voxels (Efron 1993)."
+        f"pons to the cortex. {fibres}Weighted means count a voxel by the streamlines that visit "
+        "it; profiles are at 20 points from the pons to the cortex, streamlines near the tract's "
+        "middle counting more (Yeatman 2012). Laterality is (L - R) / (L + R), with 95 % intervals "
+        "of a bootstrap over seed voxels (Efron 1993)."
     )
 
 
