@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -105,6 +106,21 @@ def clean(
     """Return a head without noise, each volume moved by `motion` mm and degrees an axis."""
     return make_phantom(
         seed, snr=math.inf, motion=motion, directions=directions, voxel_size=size, shape=shape
+    )
+
+
+def at_rest(scan: Phantom, bvals: np.ndarray, gradients: np.ndarray) -> Phantom:
+    """Measure a head that does not move by another table of gradients, world axes."""
+    table = list(zip(bvals, gradients, strict=True))
+    signal = [acquire.signal(scan.s0, scan.tensors, *volume) for volume in table]
+    return dataclasses.replace(
+        scan,
+        data=np.stack(signal, axis=-1),
+        bvals=bvals,
+        bvecs=fsl_bvecs(gradients, scan.affine),
+        gradients=gradients,
+        turns=np.tile(np.eye(3), (len(table), 1, 1)),
+        shifts=np.zeros((len(table), 3)),
     )
 
 

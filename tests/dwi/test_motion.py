@@ -6,10 +6,15 @@ without weighting, about 8 in weighted volumes.
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from cohortflow.dwi import pose
+from cohortflow.core.outcome import Category, Failure
+from cohortflow.dwi import correct_files, pose
+from cohortflow.example import acquire
 from dwi import moving
 from dwi.moving import Moved
 
@@ -102,6 +107,70 @@ def test_a_series_without_motion_is_barely_changed(calm: Moved) -> None:
     change = (calm.result.data - calm.data.data)[mask].mean(axis=-1) / scale
     assert np.sqrt((change**2).mean()) <= 0.005
     assert np.array_equal(calm.result.data[..., 0], calm.data.data[..., 0]), "the reference"
+
+
+TOSHIBA = np.array([
+    np.roll(np.array(order) * (1, sign, 1), axis)
+    for order in ((0.0, 0.4452, 0.8954), (0.0, 0.8954, 0.4452))
+    for sign in (1, -1)
+    for axis in range(3)
+])  # fmt: skip
+"""A scanner's table of 12: some contrast by direction looks just like eddy currents."""
+
+
+def spread(number: int) -> np.ndarray:
+    return np.asarray(acquire.sphere_directions(number, np.random.default_rng(number)))
+
+
+TABLES = {
+    "scanner": (1500, TOSHIBA),
+    "six": (1000, spread(6)),
+    "opposites": (1000, np.vstack([spread(8), -spread(8)])),
+    "half": (1000, spread(20) * np.where(spread(20)[:, 2:] < 0, -1, 1)),
+}
+"""b-value and directions, beside one volume without weighting."""
+
+
+def still(b_value: float, directions: np.ndarray) -> Moved:
+    """Return a head at rest, 4 mm, with one volume without weighting."""
+    scan = moving.clean(2310, 0.0, 12, 4.0, (46, 54, 30))
+    bvals = np.r_[0.0, np.full(len(directions), b_value)]
+    return moving.moved(moving.at_rest(scan, bvals, np.vstack([np.zeros(3), directions])))
+
+
+@pytest.mark.parametrize("name", list(TABLES))
+def test_a_head_at_rest_stays_there_whatever_the_directions(name: str) -> None:
+    """Seen: 0.09 to 0.28 mm in the mean, 0.5 at most; see docs/dwi-accuracy.md for more tables."""
+    found = still(*TABLES[name])
+    assert found.off_mm.mean() <= 0.4
+    assert found.off_mm.max() <= 0.8
+    assert correct_files.metrics(found.data, found.result)["eddy_max_mm"] <= 1.0
+    correct_files.refuse(found.data, found.result, None)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        (1, 51.0, "shifts up to 51 mm, at most 50 mm can be"),
+        (5, np.radians(46), "turns up to 46 degrees, at most 45 degrees can be"),
+        (7, 0.41, r"eddy currents up to 2\d mm, at most 20 mm can be"),
+        (6, np.nan, "eddy currents up to nan mm, at most 20 mm can be"),
+    ],
+)
+def test_volumes_that_went_where_no_head_goes_are_refused(
+    calm: Moved, tmp_path: Path, column: int, value: float, said: str
+) -> None:
+    poses = calm.result.estimate.poses.copy()
+    poses[3, column] = value
+    astray = dataclasses.replace(
+        calm.result, estimate=dataclasses.replace(calm.result.estimate, poses=poses)
+    )
+    with pytest.raises(Failure, match=f"volumes could not be aligned: {said}") as caught:
+        correct_files.refuse(calm.data, astray, tmp_path / "correct")
+    assert caught.value.category is Category.DATA_INVALID
+    assert caught.value.remedy.endswith("exclude the series, or set `correct` to none")
+    assert "correct-refused.png" in caught.value.remedy
+    assert [path.name for path in tmp_path.iterdir()] == ["correct-refused.png"]
 
 
 def test_motion_alone_is_found_without_eddy_terms() -> None:

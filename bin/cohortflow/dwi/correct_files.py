@@ -27,6 +27,13 @@ from cohortflow.dwi.series import Series
 Array = NDArray[np.float64]
 Metrics = dict[str, float | int | str | None]
 
+FARTHEST = (
+    ("shifts", 50.0, "mm"),
+    ("turns", 45.0, "degrees"),
+    ("eddy currents", 20.0, "mm"),
+)
+"""More than a head in a coil, and eddy currents `pose.RADIUS_MM` from the middle, can do."""
+
 _SHIFT = "Shift to the {}; one by eddy currents that is the same everywhere counts as the head's"
 _EDDY = "Eddy currents: displacement in mm for each mm along the image axis {}"
 _STRETCH = "Eddy currents: element {} of a symmetric stretch in world axes, less the identity"
@@ -70,7 +77,9 @@ def _eddy(given: Array) -> float | None:
 
 
 def refuse(data: Series, result: Corrected, output: Path | None) -> None:
-    """Raise when too many volumes are outliers, a picture left beside the output if there is one.
+    """Raise when a result cannot be right, a picture left beside the output if there is one.
+
+    Too many volumes are outliers, or were moved or bent farther than `FARTHEST`.
 
     Raises
     ------
@@ -79,17 +88,38 @@ def refuse(data: Series, result: Corrected, output: Path | None) -> None:
     OSError
         When the picture cannot be written.
     """
-    if not result.hopeless:
+    said = _spoilt(result) or _astray(result)
+    if not said:
         return
     path = refusal.save(output, draw(data, result)) if output else None
+    remedy = "exclude the series" + ("" if result.hopeless else ", or set `correct` to none")
     raise Failure(
         Category.DATA_INVALID,
-        f"{data.path.name}: {_spoilt(result)}",
-        f"look at {path or data.path}; exclude the series",
+        f"{data.path.name}: {said}",
+        f"look at {path or data.path}; {remedy}",
     )
 
 
+def _astray(result: Corrected) -> str:
+    """Say where volumes went that no head goes to; empty when they did not."""
+    given = result.estimate.poses
+    found = (
+        float(np.linalg.norm(given[:, :3], axis=1).max()),
+        float(np.degrees(_turns(given)).max()),
+        _eddy(given) or 0.0,
+    )
+    what = [
+        f"{name} up to {value:.0f} {unit}, at most {most:.0f} {unit} can be"
+        for value, (name, most, unit) in zip(found, FARTHEST, strict=True)
+        if not value <= most
+    ]
+    return f"volumes could not be aligned: {'; '.join(what)}" if what else ""
+
+
 def _spoilt(result: Corrected) -> str:
+    """Say how many volumes are outliers when they are too many; else nothing."""
+    if not result.hopeless:
+        return ""
     judged = int(result.estimate.slices.judged.any(axis=0).sum())
     return (
         f"{int(result.outliers.sum())} of {judged} weighted volumes lost signal in more than "
@@ -242,8 +272,8 @@ def draw(data: Series, result: Corrected) -> Any:  # noqa: ANN401 - a PIL image
     said += correct.NO_PAIR if pair is None else f"corrected, up to {pair:.1f} voxels"
     title = f"{data.prefix}: correction of motion"
     title += "" if eddy is None else f" and eddy currents (up to {eddy:.2f} mm)"
-    if result.hopeless:
-        title = f"{data.prefix} refused: {_spoilt(result)}"
+    if said := _spoilt(result) or _astray(result):
+        title = f"{data.prefix} refused: {said}"
     picture = mosaic.draw(title, said, _rows(data, result), result.brain, data.affine)
     return traces.between(picture, panels)
 
