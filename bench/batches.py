@@ -64,7 +64,7 @@ def _sources(out: Path) -> Callable[[int], dict[str, Path]]:
 
     They are made anew for each thousand units, since a file may have 65,000 links on ext4.
     """
-    contents = dict.fromkeys((".gz", ".bval", ".bvec", ".tsv"), b"0" * 100)
+    contents = dict.fromkeys((".gz", ".bval", ".bvec", ".tsv", ".txt"), b"0" * 100)
     contents |= {".png": _picture(), ".json": json.dumps(METRICS).encode()}
 
     @cache

@@ -143,4 +143,4 @@ def test_steps_on_series_are_timed_beside_others_and_as_they_grow(
 def test_a_name_that_is_no_bench_is_refused(root: Path) -> None:
     done = bench(root, "no-such")
     assert done.returncode == 2
-    assert "discovery, tensor, denoising, unringing, deconvolution, cells, engine" in done.stderr
+    assert "discovery, tensor, denoising, unringing, deconvolution, tracking, cells" in done.stderr

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cohortflow.front import leftovers
-from pipeline.driving import BINARIES, RUN, bare, cohortflow, outputs
+from pipeline.driving import BINARIES, RUN, SHORT, bare, cohortflow, outputs
 
 pytestmark = pytest.mark.pipeline
 
@@ -41,8 +41,9 @@ def expected(study: Path) -> dict[str, str]:
 
 def start(command: list[str | Path], cwd: Path) -> subprocess.Popen[str]:
     path = os.pathsep.join([str(BINARIES), os.environ["PATH"]])
+    heard = ["env", "--default-signal=HUP,INT"]  # tests in the background would ignore them
     return subprocess.Popen(
-        [str(word) for word in command],
+        [*heard, *map(str, command)],
         cwd=cwd,
         env={**os.environ, "PATH": path, "COHORTFLOW_GRACE": "2"},
         stdin=subprocess.DEVNULL,
@@ -116,7 +117,7 @@ def test_a_stopped_bare_run_leaves_nothing_and_resumes(
 ) -> None:
     out = tmp_path / "out"
     command = [BINARIES / "nextflow", "run", root / "main.nf", "-ansi-log", "false"]
-    command += ["--input", study, "--outdir", out, "-resume"]
+    command += ["--input", study, "--outdir", out, *SHORT, "-resume"]
     for moment in moments(MOMENTS, f"bare {number}"):
         process = start(command, tmp_path)
         time.sleep(moment)

@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from cohortflow.dwi import tract_lane
 from cohortflow.dwi.lane import LANE
 from cohortflow.example import acquire, distortion, dropouts, truth
 from cohortflow.example.phantom import Phantom, make_phantom
@@ -22,6 +23,8 @@ pytestmark = pytest.mark.pipeline
 
 SEED, SNR, SIZE = 61, 20.0, 5.0
 DISPLACEMENT = 2.5  # voxels at most
+# The tract has heads of its own, see test_tract.py.
+RUN = ("run", "dwi", "--tracking", "none")
 LEFT_OUT = [word for name in ("denoise", "unring", "correct") for word in (f"--{name}", "none")]
 
 
@@ -45,7 +48,7 @@ def whole(still: Phantom, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     five = [0, *np.flatnonzero(still.bvals > 0)[:5]]
     _write_part(study, "five", still, five)
     _write_part(study, "none", still, np.flatnonzero(still.bvals == 0))
-    ended = cohortflow("run", "dwi", study, folder / "out", "--bias", "n4", cwd=folder)
+    ended = cohortflow(*RUN, study, folder / "out", "--bias", "n4", cwd=folder)
     return Finished(study, folder / "out", ended)
 
 
@@ -117,7 +120,8 @@ def test_good_units_are_done_and_bad_ones_are_refused(whole: Finished) -> None:
 
 def test_a_unit_has_every_file_that_the_lane_declares(whole: Finished) -> None:
     found = {Path(path).relative_to("sub-pair").as_posix() for path in outputs(whole.out)}
-    expected = {path.format(prefix="sub-pair") for path in LANE.outputs}
+    tract = {*tract_lane.OUTPUTS, *tract_lane.FIGURES}
+    expected = {path.format(prefix="sub-pair") for path in LANE.outputs if path not in tract}
     assert expected <= found
     assert found - expected <= {path.format(prefix="sub-pair") for path in LANE.optional}
     assert "dwi/sub-pair_space-orig_param-displacement_dwimap.nii.gz" in found
@@ -159,7 +163,7 @@ def test_the_report_shows_each_step_and_what_was_refused(whole: Finished) -> Non
 def test_a_second_run_has_nothing_to_do_and_a_changed_one_leaves_steps_out(
     whole: Finished, still: Phantom
 ) -> None:
-    words = ("run", "dwi", whole.study, whole.out, "--participant-label", "pair")
+    words = (*RUN, whole.study, whole.out, "--participant-label", "pair")
     again = cohortflow(*words, "--bias", "n4", cwd=whole.out.parent)
     assert again.submitted() == set()
     # the phantom's k-space is whole: unringing only smooths it

@@ -29,6 +29,12 @@ quarter of it 2 to 3 %, with all of it 6 to 20 %, of people 8 to 14 %.
 CORE_SHARE = 0.3
 """Share of the typical density at its level that a voxel of the tract's core has at least."""
 
+FIBRE_SHARE = 0.15
+"""The same for the fibre volume: less, since a voxel counts by what the tract fills of it.
+
+Of phantoms (2.5 mm, 32 directions) 1.02 to 1.04 times the true volume is found, at 0.3 only 0.87.
+"""
+
 _CONNECTED = ndimage.generate_binary_structure(3, 3)
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortflow.dwi import cst
 from cohortflow.dwi import streamlines as lines
 from cohortflow.dwi.density import Levels, dense
 from cohortflow.dwi.streamlines import Streamlines
@@ -80,23 +79,25 @@ def weighted(found: Clusters, values: NDArray[np.floating], weights: Array) -> A
     return np.asarray(above / below)
 
 
-def volumes(found: Clusters, counts: Array, where: Levels, weights: Array) -> Array:
-    """Return the volume of each sample's core.
+def volumes(found: Clusters, counts: Array, where: Levels, weights: Array, share: float) -> Array:
+    """Return the volume of each sample's tract.
 
     Parameters
     ----------
     found : Clusters
     counts : ndarray, shape (voxels,)
-        What a voxel counts when it is in the core, mm3.
+        What a voxel counts when the tract is dense enough there, mm3.
     where : Levels
         Of the voxels.
     weights : ndarray, shape (samples, seeds)
+    share : float
+        See `density.dense`.
 
     Returns
     -------
     ndarray, shape (samples,)
     """
-    return np.asarray(dense(weights @ found.visits, where, cst.CORE_SHARE) @ counts)
+    return np.asarray(dense(weights @ found.visits, where, share) @ counts)
 
 
 def index(left: float, right: float) -> float | None:

@@ -184,8 +184,8 @@ def _measures(method: str) -> str:
     fibres = (
         ""
         if method == "tensor"
-        else "It is also given with each voxel counted by the orientation distribution along the "
-        "tract (Raffelt 2012). "
+        else "The fibre volume counts each voxel by the orientation distribution along the tract "
+        f"(Raffelt 2012), from {100 * cst.FIBRE_SHARE:g} % of that density up. "
     )
     return (
         f"Measures. The tract's core is where at least {100 * cst.CORE_SHARE:g} % of the density "

@@ -31,7 +31,7 @@ _PLACES: dict[str, dict[Side, Region]] = {
     "plic": {"left": Region.CAPSULE_LEFT, "right": Region.CAPSULE_RIGHT},
     "precentral": {"left": Region.MOTOR_LEFT, "right": Region.MOTOR_RIGHT},
 }
-_VOLUMES = ("core_volume", "fibre_volume")
+_VOLUMES = {"core_volume": cst.CORE_SHARE, "fibre_volume": cst.FIBRE_SHARE}
 _INTERVALS = (*_VOLUMES, "fa_weighted", "md_weighted")
 
 
@@ -88,7 +88,7 @@ class Prepared:
     levels : Levels
         Of the tract's clusters' voxels.
     counts : dict of str to ndarray of float64, shape (voxels,)
-        What each of the tract's clusters' voxels adds to a volume when it is in the core, mm3:
+        What each of the tract's clusters' voxels adds to a volume where it is dense, mm3:
         nothing below the middle of the pons, where fields of view end differently.
     """
 
@@ -157,7 +157,8 @@ def _side(ready: Prepared, side: Side, data: Measured) -> Numbers:
     }
     every = np.ones((1, len(grouped.streamlines)))
     for name, counts in ready.counts.items():
-        found[f"{name}_mm3"] = float(laterality.volumes(grouped, counts, ready.levels, every)[0])
+        volume = laterality.volumes(grouped, counts, ready.levels, every, _VOLUMES[name])
+        found[f"{name}_mm3"] = float(volume[0])
     for scalar in SCALARS:
         values = data.maps[scalar].astype(np.float64)
         found |= {
@@ -220,7 +221,8 @@ def _intervals(ready: Mapping[Side, Prepared], data: Measured) -> Numbers:
         own = ready[side]
         weights = laterality.draws(own.clusters, rng)
         for name, counts in own.counts.items():
-            samples[name].append(laterality.volumes(own.clusters, counts, own.levels, weights))
+            volume = laterality.volumes(own.clusters, counts, own.levels, weights, _VOLUMES[name])
+            samples[name].append(volume)
         for scalar in ("fa", "md"):
             values = laterality.weighted(own.along, data.maps[scalar], weights)
             samples[f"{scalar}_weighted"].append(values)
