@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo images test bench faults engines docs lint clean
+.PHONY: help setup demo images test bench faults accuracy engines docs lint clean
 
 BIN := .venv/bin
 STUDY := demo/study
@@ -37,6 +37,10 @@ faults: setup ## stop runs at many moments by every signal, and kill them (about
 	@COHORTFLOW_MOMENTS=12 $(BIN)/python -m pytest -n $(TEST_JOBS) tests/faults/test_signals.py
 	@COHORTFLOW_KILLS=100 $(BIN)/python -m pytest tests/cells/test_faults.py -k killed
 	@COHORTFLOW_KILLS=12 $(BIN)/python -m pytest tests/pipeline/test_cells.py -k killed
+
+accuracy: setup ## measure tracts of 50 brains whose tracts are known (40 minutes)
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 COHORTFLOW_BRAINS=50 \
+	$(BIN)/python -m pytest -s tests/dwi/test_brains.py
 
 engines: setup ## run all studies through every engine, stop runs by every signal (40 minutes)
 	@setup/test-packages.sh

@@ -202,9 +202,18 @@ def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
             found = laterality.Clusters(np.diag(np.full(30, 7.0)), np.full(30, 7.0), np.arange(30))
             weights = laterality.draws(found, rng)
             samples.append(laterality.weighted(found, level.reshape(30, 1, 1), weights))
-        low, high = laterality.interval(*samples)
+        low, high = laterality.interval(*samples, found=0.0)
         covered += low <= 0 <= high
     assert 180 <= covered <= 198
+
+
+def test_an_interval_is_widened_by_the_error_of_the_method_in_quadrature() -> None:
+    left = np.array([0.5, 0.5, 0.5])
+    right = np.array([0.4, 0.5, 0.6])
+    low, high = laterality.interval(left, right, 0.0)
+    wide = laterality.interval(left, right, 0.0, 0.05)
+    assert wide[0] == pytest.approx(-np.hypot(low, 1.96 * 0.05))
+    assert wide[1] == pytest.approx(np.hypot(high, 1.96 * 0.05))
 
 
 def test_the_same_streamlines_give_the_same_interval() -> None:

@@ -2,6 +2,8 @@
 
 The index is (L - R) / (L + R). Its interval comes from a bootstrap over seed voxels (Efron,
 Tibshirani 1993): streamlines of one seed are not independent, so seeds are drawn, not streamlines.
+It does not know of errors that all streamlines share, as where the regions lie: intervals of
+volumes are widened by `METHOD_ERROR`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,11 @@ from cohortflow.dwi.streamlines import Streamlines
 
 DRAWS = 1000
 LEVEL = 0.95
+DEVIATIONS = 1.96
+"""Of a normal distribution, within which `LEVEL` of it lies."""
+
+METHOD_ERROR = {"core_volume": 0.045, "fibre_volume": 0.015}
+"""Root mean square error of an index, of phantoms of known laterality (docs/dwi-accuracy.md)."""
 
 Array = NDArray[np.float64]
 
@@ -112,9 +119,21 @@ def index(left: float, right: float) -> float | None:
     return float((left - right) / total) if total > 0 else None
 
 
-def interval(left: Array, right: Array) -> tuple[float, float]:
-    """Return the percentile interval of the index over samples of both sides."""
+def interval(left: Array, right: Array, found: float, error: float = 0) -> tuple[float, float]:
+    """Return the interval of an index: percentiles over samples of both sides, widened.
+
+    Parameters
+    ----------
+    left, right : ndarray, shape (samples,)
+    found : float
+        The index of all streamlines.
+    error : float
+        Standard deviation of what samples do not show; added in quadrature at each end.
+    """
     values = (left - right) / (left + right)
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
-    return float(low), float(high)
+    if not error:
+        return float(low), float(high)
+    below, above = np.hypot([found - low, high - found], DEVIATIONS * error)
+    return float(found - below), float(found + above)

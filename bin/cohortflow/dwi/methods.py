@@ -193,7 +193,8 @@ def _measures(method: str) -> str:
         f"pons to the cortex. {fibres}Weighted means count a voxel by the streamlines that visit "
         "it; profiles are at 20 points from the pons to the cortex, streamlines near the tract's "
         "middle counting more (Yeatman 2012). Laterality is (L - R) / (L + R), with 95 % intervals "
-        "of a bootstrap over seed voxels (Efron 1993)."
+        "of a bootstrap over seed voxels (Efron 1993); those of volumes are widened by the error "
+        "that phantoms of known laterality show."
     )
 
 

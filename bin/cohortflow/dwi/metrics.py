@@ -115,7 +115,7 @@ def compute(tracts: Mapping[Side, Streamlines], data: Measured) -> Numbers:
         numbers = _side(ready[side], side, data) if side in ready else {}
         found |= {f"{side}_{name}": numbers.get(name) for name in _names()}
     found |= _indices(found)
-    found |= _intervals(ready, data)
+    found |= _intervals(found, ready, data)
     return {name: _rounded(value) for name, value in found.items()}
 
 
@@ -208,7 +208,7 @@ def _indices(found: Numbers) -> Numbers:
     return indices
 
 
-def _intervals(ready: Mapping[Side, Prepared], data: Measured) -> Numbers:
+def _intervals(numbers: Numbers, ready: Mapping[Side, Prepared], data: Measured) -> Numbers:
     """Return the 95 % intervals of the indices that are trusted most."""
     found: Numbers = {
         f"{name}_laterality_index_{end}": None for name in _INTERVALS for end in ("low", "high")
@@ -227,7 +227,10 @@ def _intervals(ready: Mapping[Side, Prepared], data: Measured) -> Numbers:
             values = laterality.weighted(own.along, data.maps[scalar], weights)
             samples[f"{scalar}_weighted"].append(values)
     for name, (left, right) in ((name, both) for name, both in samples.items() if both):
-        low, high = laterality.interval(left, right)
+        index, error = numbers[f"{name}_laterality_index"], laterality.METHOD_ERROR.get(name, 0)
+        if not isinstance(index, float):
+            continue
+        low, high = laterality.interval(left, right, index, error)
         found |= {
             f"{name}_laterality_index_low": low,
             f"{name}_laterality_index_high": high,
