@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from cohortflow.core import lanes
 from cohortflow.dwi import register_files, rois, track_files
 from cohortflow.dwi.affine import Affine
+from cohortflow.dwi.atlas import Atlas
 from cohortflow.dwi.field_of_view import FieldOfView
 from cohortflow.dwi.register import Registration
 from cohortflow.dwi.streamlines import Streamlines
@@ -236,7 +237,7 @@ def of_registration() -> set[str]:
         moved_mm=1.0,
         refused=None,
     )
-    return set(register_files.metrics(found))
+    return set(register_files.metrics(found, Atlas("of-toys", nothing, np.eye(4), {})))
 
 
 def of_tracking(candidates: Streamlines) -> set[str]:
