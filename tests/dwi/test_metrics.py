@@ -90,12 +90,30 @@ def test_a_profile_does_not_depend_on_how_far_down_streamlines_begin() -> None:
 
 
 def test_a_voxel_that_is_freer_than_water_does_not_make_the_mean() -> None:
+    """It is taken from the nearest voxel that was measured, never from outside of the brain."""
     md = np.full(toy_tract.SHAPE, 8e-4, np.float32)
-    md[tuple(np.argwhere(toy_tract.labels() == Region.CAPSULE_LEFT)[0])] = 0.9
-    maps = metrics_files.plausible({"md": md, "fa": height().astype(np.float32)})
-    assert maps["md"].max() == pytest.approx(8e-4)
+    md[:10] = 0
+    at = tuple(np.argwhere(toy_tract.labels() == Region.CAPSULE_LEFT)[0])
+    md[at] = md[10, 15, 20] = 0.9
+    maps = metrics_files.plausible({"md": md, "fa": height().astype(np.float32)}, AFFINE)
+    assert maps["md"][10:].min() == maps["md"].max() == pytest.approx(8e-4)
     assert np.abs(maps["fa"] - height()).max() < 2 * SIZE / 150
-    assert metrics_files.plausible({"md": np.zeros_like(md)})["md"].max() == 0
+    assert metrics_files.plausible({"md": np.zeros_like(md)}, AFFINE)["md"].max() == 0
+
+
+def test_a_folder_that_is_forgotten_is_named(published: Path, tmp_path: Path) -> None:
+    """Without streamlines there are no numbers, and no success; nothing is written."""
+    names = ("orient", "fod", "tensor", "register", "rois", "track", "cst")
+    for forgotten, said in (
+        ("cst", "no file dwi/*_desc-CSTleft_tractogram.trk in"),
+        ("track", "no folder has the metrics.json of dwi-track"),
+        ("fod", "no file dwi/*_param-ODF_dwimap.json in"),
+    ):
+        folders = [published.parent / name for name in names if name != forgotten]
+        ended = small.tool("dwi-metrics", [*folders, "--output", tmp_path / "metrics"])
+        assert ended.exit_code == 66, ended.output
+        assert said in ended.output
+        assert not list(tmp_path.iterdir())
 
 
 def test_regions_are_means_where_the_tract_is_in_them() -> None:

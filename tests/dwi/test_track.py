@@ -616,6 +616,8 @@ def test_tools_refusals_and_dry_run_write_nothing(tmp_path: Path) -> None:
     done = small.tool("dwi-track", words)
     assert done.exit_code == 65
     assert done.output.startswith("ERROR DATA_INVALID sub-01 no voxel of the internal capsules")
+    assert "look at" in done.output
+    (tmp_path / "track-refused.png").unlink()
     folders(tmp_path)
     _image(tmp_path / "fod", "sub-01_space-orig_model-CSD_param-FOD_dwimap",
            upward().coefficients[1:])  # fmt: skip

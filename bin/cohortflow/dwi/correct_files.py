@@ -272,8 +272,8 @@ def draw(data: Series, result: Corrected) -> Any:  # noqa: ANN401 - a PIL image
     said += correct.NO_PAIR if pair is None else f"corrected, up to {pair:.1f} voxels"
     title = f"{data.prefix}: correction of motion"
     title += "" if eddy is None else f" and eddy currents (up to {eddy:.2f} mm)"
-    if said := _spoilt(result) or _astray(result):
-        title = f"{data.prefix} refused: {said}"
+    if wrong := _spoilt(result) or _astray(result):
+        title = f"{data.prefix} refused: {wrong}"
     picture = mosaic.draw(title, said, _rows(data, result), result.brain, data.affine)
     return traces.between(picture, panels)
 

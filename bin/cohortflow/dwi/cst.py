@@ -99,7 +99,7 @@ def find(
         raise Failure(
             Category.DATA_INVALID,
             f"{name}: no corticospinal tract on either side ({told})",
-            "look at the picture of tracking; with --tracking none the maps alone are made",
+            "with --tracking none the maps alone are made",
         )
     return tracts
 

@@ -52,14 +52,13 @@ def clusters(
 ) -> Clusters:
     """Count a tract's visits by seed voxel."""
     seeds = np.unique(tract.seed)
-    rows = np.zeros((len(seeds), int(np.prod(grid))), np.float32)
-    number = np.zeros(len(seeds))
+    where = np.flatnonzero(lines.visits(tract, affine, grid))
+    visits, number = np.zeros((len(seeds), len(where))), np.zeros(len(seeds))
     for row, seed in enumerate(seeds):
         own = np.flatnonzero(tract.seed == seed)
-        rows[row] = lines.visits(tract.take(own), affine, grid).ravel()
+        visits[row] = lines.visits(tract.take(own), affine, grid).ravel()[where]
         number[row] = len(own)
-    where = np.flatnonzero(rows.any(axis=0))
-    return Clusters(rows[:, where].astype(np.float64), number, where)
+    return Clusters(visits, number, where)
 
 
 def draws(found: Clusters, rng: np.random.Generator) -> Array:

@@ -60,9 +60,10 @@ class Made:
         Failure
             USAGE when there are several.
         """
-        found = sorted(
-            {path.resolve() for folder in self.folders for path in folder.glob(f"dwi/*_{ending}")}
-        )
+        # By what a link leads to, two paths may be one file; its name is that of the link.
+        named = {path.resolve(): path.absolute() for folder in self.folders
+                 for path in folder.glob(f"dwi/*_{ending}")}  # fmt: skip
+        found = sorted(named.values())
         if len(found) > 1:
             raise Failure(
                 Category.USAGE,

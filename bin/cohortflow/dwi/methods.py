@@ -175,8 +175,8 @@ def _tracking(numbers: Fields) -> str:
         "paracentral cortex of one side were taken for the corticospinal tract (Wakana 2007), "
         "unless they ran through the corpus callosum, the cerebellum, the thalamus or the other "
         "hemisphere; those whose course was more than four standard deviations from the others' "
-        "were left out "
-        "(Yeatman 2012)."
+        f"were left out (Yeatman 2012). A side with fewer than {cst.LEAST} of them, or than "
+        f"{100 * cst.LEAST_SHARE:g} % of its candidates, has no tract."
     )
 
 

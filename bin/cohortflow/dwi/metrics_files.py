@@ -12,8 +12,9 @@ from scipy import ndimage
 
 from cohortflow.core import save
 from cohortflow.core.outcome import Category, Failure
-from cohortflow.dwi import image, methods, metrics, series, streamlines
+from cohortflow.dwi import coordinates, image, methods, metrics, series, streamlines
 from cohortflow.dwi.csttool_metrics import SCALARS
+from cohortflow.dwi.grids import Grid
 from cohortflow.dwi.made import Made, Volume
 from cohortflow.dwi.metrics import Measured, Numbers
 from cohortflow.dwi.selection import SIDES, Side
@@ -32,12 +33,20 @@ def read(made: Made) -> tuple[dict[Side, Streamlines], Measured]:
     Raises
     ------
     Failure
-        When something is missing or cannot be read, see `made.Made`.
+        When something is missing or cannot be read, see `made.Made`; what the methods are told
+        from, too.
     """
     volumes = {name: made.volume(f"param-{name.upper()}_dwimap.nii.gz") for name in SCALARS}
     fa = volumes["fa"]
+    if "track_method" not in made.metrics():
+        raise Failure(
+            Category.INPUT_MISSING,
+            "no folder has the metrics.json of dwi-track",
+            "name the folders of all steps before, or the published unit",
+        )
+    _told(made)
     data = Measured(
-        maps=plausible({name: volume.data for name, volume in volumes.items()}),
+        maps=plausible({name: volume.data for name, volume in volumes.items()}, fa.affine),
         labels=made.regions(fa),
         coordinates=made.coordinates(fa),
         affine=fa.affine,
@@ -47,12 +56,23 @@ def read(made: Made) -> tuple[dict[Side, Streamlines], Measured]:
     for side in SIDES:
         path = made.find(f"desc-CST{side}_tractogram.trk")
         if path is not None:
-            tracts[side] = streamlines.read_trk(path)
+            tracts[side] = streamlines.read_trk(path, fa)
+    if not tracts:
+        made.need(f"desc-CST{SIDES[0]}_tractogram.trk")
     return tracts, data
 
 
-def plausible(maps: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-    """Put, where diffusion is freer than in water, the nearest plausible voxel's values.
+def _told(made: Made) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the sidecar of the preprocessed series, and the model of the orientations."""
+    model = made.find("param-FOD_dwimap.json") or made.need("param-ODF_dwimap.json")
+    fields = made.fields(model.name.removeprefix(f"{made.prefix()}_"))
+    return made.fields("desc-preproc_dwi.json"), fields.get("Model") or {}
+
+
+def plausible(
+    maps: Mapping[str, NDArray[np.float32]], affine: NDArray[np.float64]
+) -> dict[str, NDArray[np.float32]]:
+    """Put, where diffusion is freer than in water, the nearest measured plausible voxel's values.
 
     A voxel at the rim of the image, part of which was not measured, may have any diffusivity: one
     of them would be the mean of a tract.
@@ -60,13 +80,22 @@ def plausible(maps: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.f
     Parameters
     ----------
     maps : mapping of str to ndarray of float32, shape (x, y, z)
-        ``md`` in mm2/s, and others.
+        ``md`` in mm2/s, 0 where nothing was measured, and others.
+    affine : ndarray, shape (4, 4)
+        Voxel indices to world mm.
     """
-    wrong = maps["md"] > FREEST
-    if not wrong.any() or wrong.all():
+    wrong, right = maps["md"] > FREEST, (maps["md"] > 0) & (maps["md"] <= FREEST)
+    if not wrong.any() or not right.any():
         return dict(maps)
-    nearest = ndimage.distance_transform_edt(wrong, return_distances=False, return_indices=True)
-    return {name: values[tuple(nearest)] for name, values in maps.items()}
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    nearest = ndimage.distance_transform_edt(
+        ~right, sampling=sizes, return_distances=False, return_indices=True
+    )
+    source = tuple(nearest[:, wrong])
+    made = {name: values.copy() for name, values in maps.items()}
+    for values in made.values():
+        values[wrong] = values[source]
+    return made
 
 
 def _orientations(made: Made, fa: Volume) -> NDArray[np.float32] | None:
@@ -74,13 +103,8 @@ def _orientations(made: Made, fa: Volume) -> NDArray[np.float32] | None:
     path = made.find("param-FOD_dwimap.nii.gz")
     if path is None:
         return None
-    values = image.load(path)[0]
-    if values.shape[:3] != fa.shape:
-        raise Failure(
-            Category.DATA_INVALID,
-            f"{path}: does not fit the grid of {fa.path.name}",
-            "give files that were made of one series",
-        )
+    values, loaded = image.load(path)
+    coordinates.check(path, Grid(values.shape[:3], np.asarray(loaded.affine, np.float64)), fa)
     return values
 
 
@@ -98,14 +122,8 @@ def write(folder: Path, made: Made, numbers: Numbers) -> None:
     (folder / "figures").mkdir()
     prefix = made.prefix()
     _write_profiles(folder / "dwi" / f"{prefix}_desc-CST_profile", numbers, made)
-    model = made.find("param-FOD_dwimap.json") or made.need("param-ODF_dwimap.json")
-    told = methods.text(
-        made.fields("desc-preproc_dwi.json"),
-        made.fields(model.name.removeprefix(f"{prefix}_")).get("Model") or {},
-        made.metrics(),
-        _versions(),
-    )
-    save.write_text(folder / "figures" / f"{prefix}_desc-methods.txt", told)
+    text = methods.text(*_told(made), made.metrics(), _versions())
+    save.write_text(folder / "figures" / f"{prefix}_desc-methods.txt", text)
     save.write_json(folder / "metrics.json", numbers)
 
 

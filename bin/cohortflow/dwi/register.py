@@ -6,6 +6,7 @@ the affine map fits at all, brainstem and motor cortex are in the image, the fin
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,10 +131,11 @@ def _rough(first: Affine, seen: FieldOfView) -> Failure | None:
 
 
 def _unlike(found: float, least: float) -> Failure:
+    shown = math.floor(100 * found) / 100  # what is below a limit must not look like it
     return Failure(
         Category.DATA_INVALID,
-        f"FA correlates {found:.2f} with the template, {least:.2f} is needed",
-        "look at the picture: exclude the series, or give it a better mask or an atlas that fits",
+        f"FA correlates {shown:.2f} with the template, {least:.2f} is needed",
+        "exclude the series, or give it a better mask or an atlas that fits",
     )
 
 

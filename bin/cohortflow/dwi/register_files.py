@@ -102,15 +102,15 @@ def refuse(found: Registration, fa: Volume, mask: NDArray[np.bool_], output: Pat
     Raises
     ------
     Failure
-        `found.refused`.
+        `found.refused`, naming the file and the picture.
     OSError
         When the picture cannot be written.
     """
-    if found.refused is None:
+    refused = found.refused
+    if refused is None:
         return
-    if output is not None:
-        refusal.save(output, draw(found, fa, mask))
-    raise found.refused
+    path = refusal.save(output, draw(found, fa, mask)) if output else fa.path
+    raise Failure(refused.category, refused.message, f"look at {path}; {refused.remedy}")
 
 
 def write(

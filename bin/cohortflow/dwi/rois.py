@@ -84,7 +84,7 @@ def check(labels: Labels, name: str) -> None:
         raise Failure(
             Category.DATA_INVALID,
             f"{name}: no voxel of {', '.join(empty)}",
-            "look at the registration; exclude the series, or give an atlas that fits",
+            "exclude the series, or give an atlas that fits",
         )
 
 

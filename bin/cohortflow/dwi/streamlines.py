@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from cohortflow.core.compiled import compiled
 from cohortflow.core.outcome import Category, Failure, failure_of
+from cohortflow.dwi import coordinates
+from cohortflow.dwi.coordinates import OnGrid
+from cohortflow.dwi.grids import Grid
 
 _FINE = 0.2  # of a voxel: steps in which a streamline is followed through voxels
 
@@ -177,14 +180,20 @@ def _tractogram(lines: Streamlines) -> Any:  # noqa: ANN401 - nibabel has no typ
     return nib.streamlines.Tractogram(parts, affine_to_rasmm=np.eye(4))
 
 
-def read_trk(path: Path) -> Streamlines:
+def read_trk(path: Path, like: OnGrid | None = None) -> Streamlines:
     """Read a TrackVis file; without seeds each streamline is a seed's own.
+
+    Parameters
+    ----------
+    path : Path
+    like : Volume, optional
+        The file must be of its grid.
 
     Raises
     ------
     Failure
         INPUT_MISSING or PERMISSION when it cannot be opened; DATA_INVALID when it is no such file,
-        or damaged.
+        damaged, or of another grid.
     """
     import nibabel as nib
 
@@ -198,6 +207,10 @@ def read_trk(path: Path) -> Streamlines:
         raise failure_of(error, path) from None
     except Exception as error:
         raise _damaged(path, str(error).splitlines()[0] if str(error) else "") from None
+    if like is not None:
+        shape = tuple(int(number) for number in header["dimensions"])
+        affine = np.asarray(header["voxel_to_rasmm"], np.float64)
+        coordinates.check(path, Grid(shape, affine), like)
     lengths = np.array([len(line) for line in made.streamlines], np.int64)
     points = np.asarray(made.streamlines.get_data() if len(lengths) else np.zeros((0, 3)))
     # Asked for a name that it has not, nibabel's mapping answers as if it were an index.

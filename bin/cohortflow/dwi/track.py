@@ -124,7 +124,7 @@ def compute(
         raise Failure(
             Category.DATA_INVALID,
             f"no voxel of the internal capsules has FA of {SEED_FA} or more",
-            "look at the pictures of FA and of the regions; exclude the series",
+            "exclude the series",
         )
     chosen = seeds.in_mask(wanted, field.affine, per_voxel, settings.random_seed)
     return Candidates(tracking.track(field, chosen, settings, threads), wanted)

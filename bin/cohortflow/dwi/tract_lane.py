@@ -55,7 +55,7 @@ PARAMETERS = (
     ),
     Parameter(
         "max_angle", "20", (), "Largest angle between two steps of a streamline, degrees.",
-        type="number", minimum=1, maximum=90,
+        type="number", minimum=8, maximum=90,
     ),
     Parameter(
         "fa_threshold", "0.15", (), "FA below which a streamline ends.",
