@@ -153,7 +153,7 @@ def _registration(numbers: Fields) -> str:
     )
     atlas = (
         "the group-average FA template of TractSeg in MNI space (Wasserthal 2018), with regions of "
-        "the Desikan-Killiany atlas (Desikan 2006)"
+        "the Desikan-Killiany atlas (Desikan 2006), both joined with their mirror image,"
         if numbers.get("register_atlas") == atlas_files.NAME
         else f"the FA template and regions of the atlas {numbers.get('register_atlas')}"
     )
