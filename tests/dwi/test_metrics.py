@@ -94,7 +94,7 @@ def test_a_voxel_that_is_freer_than_water_does_not_make_the_mean() -> None:
     md = np.full(toy_tract.SHAPE, 8e-4, np.float32)
     md[:10] = 0
     at = tuple(np.argwhere(toy_tract.labels() == Region.CAPSULE_LEFT)[0])
-    md[at] = md[10, 15, 20] = 0.9
+    md[at] = md[10:12, 14:17, 19:22] = 0.9  # in its middle the background is nearest
     maps = metrics_files.plausible({"md": md, "fa": height().astype(np.float32)}, AFFINE)
     assert maps["md"][10:].min() == maps["md"].max() == pytest.approx(8e-4)
     assert np.abs(maps["fa"] - height()).max() < 2 * SIZE / 150
