@@ -58,11 +58,14 @@ def test_jobs_run_on_both_nodes_and_an_unshared_folder_is_empty_on_one(
 
 @pytest.mark.parametrize("crash", [False, True])
 def test_a_job_survives_its_controller(slurm: Cluster, tmp_path: Path, crash: bool) -> None:
-    submit(slurm, f"sleep 2; echo done >{tmp_path}/end", "--comment=mine")
+    # slurmctld may take five seconds to write it down: the job lasts until it is told to end.
+    waits = f"until [ -e {tmp_path}/go ]; do sleep 0.1; done; echo done >{tmp_path}/end"
+    submit(slurm, waits, "--comment=mine")
     if crash:
         slurm.wait_until_written()
     slurm.restart_controller(crash=crash)
     assert [job.comment for job in slurm.jobs()] == ["mine"]
+    (tmp_path / "go").touch()
     assert appears(tmp_path / "end") == "done\n"
     slurm.wait_until_empty()
 
