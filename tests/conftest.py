@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A machine that is busy for a moment is no failure.
+settings.register_profile("patient", settings(deadline=None))
+settings.load_profile("patient")
 
 ROOT = Path(__file__).resolve().parent.parent
 

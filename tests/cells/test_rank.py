@@ -43,7 +43,7 @@ def told(rows: Rows, symbol_of: list[int], top: int = 2000) -> list[str]:
     ("values", "dtype"), [(counts, "f8"), (fractions, "f4"), (doubles, "f8"), (counts, "f4")]
 )
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_order_is_that_of_the_plain_way(
     values: object, dtype: str, data: st.DataObject
 ) -> None:

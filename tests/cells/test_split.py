@@ -65,7 +65,7 @@ def ages(groups: Sequence[str | None], test_size: float, seed: int = 7) -> split
 # By donor
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(COUNTS, TEST_SIZES, SEEDS)
 @example({"a": 1, "b": 3}, 0.5, 0)  # equal distance: the larger
 @example({"a": 10, "b": 10, "c": 10}, 0.95, 0)  # everything would be nearer
@@ -173,7 +173,6 @@ def test_donors_of_nearly_equal_size_are_still_exact() -> None:
     assert split.by_donor(counts, "donor", test_size=0.05025, seed=1).test_cells == 502_999
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 10**12), min_size=2, max_size=10),
     TEST_SIZES,
@@ -280,7 +279,6 @@ def test_threshold_is_the_nearest_that_there_is(values: list[int], wanted: int) 
 # By age
 
 
-@settings(deadline=None)
 @given(st.lists(st.none() | st.sampled_from("abcdef"), min_size=2, max_size=200), TEST_SIZES, SEEDS)
 def test_every_age_has_its_share_rounded_up_or_down(
     groups: list[str | None], test_size: float, seed: int
@@ -470,7 +468,6 @@ def test_codes_that_do_not_fit_are_refused(codes: list[int], labels: list[str]) 
 # Files
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.none() | st.text(), st.integers(1, 10**12), max_size=6), SEEDS)
 @example({'"\\\n\x00\u2028 ': 1, "": 2, None: 3, "😀": 4, "null": 5}, 0)
 def test_any_donor_is_read_as_it_was_written(
@@ -482,7 +479,6 @@ def test_any_donor_is_read_as_it_was_written(
     assert split.read(folder / "split.json") == made
 
 
-@settings(deadline=None)
 @given(st.lists(NAMES, max_size=30), st.floats(0, 1, exclude_max=True))
 def test_any_age_is_read_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory, groups: list[str | None], test_size: float

@@ -23,12 +23,14 @@ def bench(root: Path, tmp_path: Path, environment: dict[str, str]) -> Bench:
     return Bench(root / "bin" / "core-supervise", tmp_path, environment)
 
 
-def earlier(folder: Path, spent: dict[str, float], text: str = "") -> None:
-    """Link an input into a task's folder; its own task used some seconds."""
+def earlier(folder: Path, spent: dict[str, float], text: str = "", within: str = ".") -> None:
+    """Link an input into a task's folder, or into one within; its own task used some seconds."""
     task = folder / f"before-{len(list(folder.iterdir()))}"
     (task / "made").mkdir(parents=True)
     (task / supervise.RECORD).write_text(text or json.dumps({"seconds": 1, "spent": spent}))
-    (folder / f"input-{task.name}").symlink_to(task / "made")
+    into = folder / within
+    into.mkdir(exist_ok=True)
+    (into / f"input-{task.name}").symlink_to(task / "made")
 
 
 def test_nothing_is_loaded_that_takes_long(bench: Bench) -> None:
@@ -106,10 +108,12 @@ def test_a_name_that_is_not_text_is_recorded(bench: Bench) -> None:
 def test_what_the_steps_before_used_is_added_up(bench: Bench) -> None:
     earlier(bench.folder, {"convert": 2.5})
     earlier(bench.folder, {"convert": 2.5, "mask": 0.125})
-    assert supervise.spent_before(str(bench.folder)) == {"convert": 2.5, "mask": 0.125}
+    earlier(bench.folder, {"convert": 2.5, "denoise": 8.0}, within="series")
+    before = {"convert": 2.5, "mask": 0.125, "denoise": 8.0}
+    assert supervise.spent_before(str(bench.folder)) == before
     assert bench.shell("exit 0").wait() == 0
     record = bench.record()
-    assert record["spent"] == {"convert": 2.5, "mask": record["seconds"]}
+    assert record["spent"] == {**before, "mask": record["seconds"]}
 
 
 @pytest.mark.parametrize("step", ['a "b', "a, b", "a: b", "a}", "back\\slash", "Ünï", "a\nb", ""])

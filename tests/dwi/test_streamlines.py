@@ -80,7 +80,7 @@ LINE = st.lists(st.tuples(COORDINATE, COORDINATE, COORDINATE), min_size=1, max_s
 LINES = st.lists(LINE, min_size=1, max_size=6).map(pack)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(LINES, st.data())
 def test_taken_streamlines_are_what_they_were(lines: Streamlines, data: st.DataObject) -> None:
     index = np.array(data.draw(st.lists(st.integers(0, len(lines) - 1))), int)
@@ -93,7 +93,7 @@ def test_taken_streamlines_are_what_they_were(lines: Streamlines, data: st.DataO
         assert np.array_equal(made, ways(lines)[number])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(LINES, st.integers(2, 40))
 def test_resampled_points_lie_where_interpolation_by_length_says(
     lines: Streamlines, number: int
@@ -111,7 +111,7 @@ def test_resampled_points_lie_where_interpolation_by_length_says(
         assert points == pytest.approx(expected, abs=2e-3)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(LINES)
 def test_a_line_has_one_length_from_either_end_and_anywhere(lines: Streamlines) -> None:
     lengths = lines.lengths()

@@ -36,7 +36,7 @@ params.max_memory = '800 MB'
 process {
     withName: 'DWI_CONVERT' {
         memory = { task.tag == 'sub-good' ? 600.MB : [64.MB, 600.MB, 1200.MB][task.attempt - 1] }
-        time   = { 80.s }
+        time   = { task.tag == 'sub-stubborn' ? 80.s : 10.min }
     }
 }
 """

@@ -117,7 +117,7 @@ def test_a_scheduler_that_restarts_loses_nothing(
         engine, out = on(running, tmp_path), tmp_path / "out"
 
         def restart() -> None:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 300
             while not steps(out / ".cohortflow" / "nextflow" / "work"):
                 if time.monotonic() > deadline:
                     return

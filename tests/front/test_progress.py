@@ -245,9 +245,9 @@ def test_a_picture_of_many_units_is_quick(thousand: Progress) -> None:
     many = Progress([f"sub-{n:06}" for n in range(20_000)], STEPS, thousand.work)
     many.order = dict.fromkeys(many.units)
     console = Console(width=80, height=24, file=io.StringIO())
-    began = time.perf_counter()
+    began = time.thread_time()
     many.render(console)
-    assert time.perf_counter() - began < 0.5
+    assert time.thread_time() - began < 0.5
 
 
 def test_it_may_be_looked_at_while_it_changes(tmp_path: Path) -> None:

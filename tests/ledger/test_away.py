@@ -62,7 +62,7 @@ def test_a_server_that_never_answers_is_left_soon(
         monkeypatch.setenv("DATABASE_URL", f"postgresql://me:{PASSWORD}@127.0.0.1:{port}/x")
         began = time.monotonic()
         told = try_sync(out)
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 20
     assert told is not None
     assert "timeout" in told
 

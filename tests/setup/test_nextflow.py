@@ -104,7 +104,7 @@ def test_a_signal_to_the_launcher_ends_nextflow(tmp_path: Path) -> None:
         text=True,
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not list(tmp_path.glob("work/*/*/.command.begin")):
             assert time.monotonic() < deadline, "the task did not start"
             assert process.poll() is None

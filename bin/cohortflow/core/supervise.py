@@ -123,6 +123,8 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: str) -> 
     _receive_signals()
     record.spent = spent_before(folder)
     record.save(folder)
+    limits = Limits(environment)
+    engine = _engine(limits)  # before the step: whoever sees the step may end the engine
     begin = time.monotonic()
     try:
         child = _start(command, environment)
@@ -130,7 +132,7 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: str) -> 
         _say(f"core-supervise: {command[0]}: {error.strerror}")
         record.exit = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
     else:
-        record.exit = _watch(child, Limits(environment), record, begin, folder)
+        record.exit = _watch(child, limits, engine, record, begin, folder)
         record.seconds = round(time.monotonic() - begin, 3)
         record.spent[record.step] = record.seconds
     record.save(folder)
@@ -188,12 +190,26 @@ def _start(command: Sequence[str], environment: Mapping[str, str]) -> int:
     )
 
 
-def _watch(child: int, limit: Limits, record: Record, begin: float, folder: str) -> int:
+def _engine(limits: Limits) -> tuple[int, int | None] | None:
+    """Return the process id of the engine, and when that was started.
+
+    None where it is out of sight, as in a container: another process may have its number there.
+    """
+    if limits.engine and processes.is_above(limits.engine):
+        return limits.engine, processes.started(limits.engine)
+    return None
+
+
+def _watch(
+    child: int,
+    limit: Limits,
+    engine: tuple[int, int | None] | None,
+    record: Record,
+    begin: float,
+    folder: str,
+) -> int:
     """Wait for the child within its limits; return the exit status to report."""
     seconds, reason = _time_left(limit, record)
-    # Inside a container the engine is out of sight; another process may have its number there.
-    engine = limit.engine if limit.engine and processes.is_above(limit.engine) else None
-    engine_started = processes.started(engine) if engine else None
     kills = memory.kills()
     sampled = begin
     while (status := _reap(child)) is None:
@@ -210,7 +226,7 @@ def _watch(child: int, limit: Limits, record: Record, begin: float, folder: str)
         if time.monotonic() - sampled < _INTERVAL / 2:
             continue  # many short children must not cost a look at all processes each
         sampled = time.monotonic()
-        if engine and processes.started(engine) != engine_started:
+        if engine and processes.started(engine[0]) != engine[1]:
             return _interrupted(record, folder, "engine", signal.SIGTERM, limit.grace)
         used = memory.used()
         record.peak_memory_bytes = max(record.peak_memory_bytes, used)
@@ -277,7 +293,7 @@ def spent_before(folder: str) -> dict[str, float]:
     Parameters
     ----------
     folder : str
-        The task's folder; Nextflow links the inputs into it.
+        The task's folder; Nextflow links the inputs into it, or into a folder in it (`stageAs`).
 
     Returns
     -------
@@ -285,11 +301,9 @@ def spent_before(folder: str) -> dict[str, float]:
         Seconds of each step, also of those further back.
     """
     spent: dict[str, float] = {}
-    try:
-        with os.scandir(folder) as entries:
-            links = [entry.path for entry in entries if entry.is_symlink()]
-    except OSError:
-        return spent
+    links, folders = _links(folder)
+    for inner in folders:
+        links += _links(inner)[0]
     for link in links:
         beside = os.path.join(os.path.dirname(os.path.realpath(link)), RECORD)  # noqa: PTH118, PTH120
         try:
@@ -298,6 +312,17 @@ def spent_before(folder: str) -> dict[str, float]:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return spent
+
+
+def _links(folder: str) -> tuple[list[str], list[str]]:
+    """Return the links and the folders in a folder; none of one that cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            found = list(entries)
+    except OSError:
+        return [], []
+    links = [entry.path for entry in found if entry.is_symlink()]
+    return links, [entry.path for entry in found if entry.is_dir(follow_symlinks=False)]
 
 
 def _spent(record: str) -> dict[str, float]:
