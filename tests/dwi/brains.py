@@ -70,11 +70,20 @@ class Found:
         low, high = (self.numbers[f"{name}_laterality_index_{end}"] for end in ("low", "high"))
         return float(low or 0), float(high or 0)
 
+    def volume(self, side: Side) -> float:
+        """Return the fibre volume as a share of the true one."""
+        found = float(self.numbers[f"{side}_fibre_volume_mm3"] or 0)
+        return found / (self._true_volume(side) * abs(np.linalg.det(self.data.affine[:3, :3])))
+
+    def _true_volume(self, side: Side) -> float:
+        """Return the tract's volume above the middle of the pons, voxels."""
+        above = self.data.coordinates[..., 2] >= profile.START
+        return float(self.brain.truth.shares[f"cst_{side}"][above].sum())
+
     @property
     def true_index(self) -> float:
         """Return the laterality of the tracts' true volumes, above the middle of the pons."""
-        above = self.data.coordinates[..., 2] >= profile.START
-        left, right = (float(self.brain.truth.shares[f"cst_{side}"][above].sum()) for side in SIDES)
+        left, right = (self._true_volume(side) for side in SIDES)
         return (left - right) / (left + right)
 
     def profile_off(self, side: Side, clean_fa: np.ndarray) -> np.ndarray:
