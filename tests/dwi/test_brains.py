@@ -86,9 +86,10 @@ def test_fa_along_the_tract_is_that_of_the_true_fibres(both: dict[bool, list[Row
 
 
 def test_the_fibre_volume_is_that_of_the_tract(both: dict[bool, list[Row]]) -> None:
-    """Seen in 10 brains: 0.98 to 1.08 times the true one."""
-    found = [value for rows in both.values() for row in rows for value in row.volume]
-    assert max(abs(value - 1) for value in found) <= 0.10
+    """Seen in 20 scans: 0.98 to 1.08 times the true one, 1.03 in the mean."""
+    off = np.array([row.volume for rows in both.values() for row in rows]) - 1
+    assert np.abs(off).max() <= 0.15
+    assert abs(off.mean()) <= 0.06
 
 
 def test_laterality_is_that_of_the_true_volumes(both: dict[bool, list[Row]]) -> None:

@@ -62,11 +62,13 @@ def test_a_job_survives_its_controller(slurm: Cluster, tmp_path: Path, crash: bo
     # slurmctld may take five seconds to write it down: the job lasts until it is told to end.
     waits = f"until [ -e {tmp_path}/go ]; do sleep 0.1; done; echo done >{tmp_path}/end"
     submit(slurm, waits, "--comment=mine")
-    if crash:
-        slurm.wait_until_written()
-    slurm.restart_controller(crash=crash)
-    assert [job.comment for job in slurm.jobs()] == ["mine"]
-    (tmp_path / "go").touch()
+    try:
+        if crash:
+            slurm.wait_until_written()
+        slurm.restart_controller(crash=crash)
+        assert [job.comment for job in slurm.jobs()] == ["mine"]
+    finally:
+        (tmp_path / "go").touch()
     assert appears(tmp_path / "end") == "done\n"
     slurm.wait_until_empty()
 

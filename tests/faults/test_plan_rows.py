@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -129,27 +128,34 @@ def test_a_run_that_waits_finds_nothing_left_to_do(
     study, out = make_study(tmp_path / "study", "01"), tmp_path / "out"
     path = os.pathsep.join([str(BINARIES), os.environ["PATH"]])
 
-    def start(*options: str, **more: Any) -> subprocess.Popen[Any]:
-        return subprocess.Popen(
-            [BINARIES / "cohortflow", *RUN, study, out, *options],
-            env={**os.environ, "PATH": path}, cwd=tmp_path, stdout=subprocess.DEVNULL, **more,
-        )  # fmt: skip
+    def start(said: Path, *options: str) -> subprocess.Popen[bytes]:
+        with said.open("w") as file:
+            return subprocess.Popen(
+                [BINARIES / "cohortflow", *RUN, study, out, *options],
+                env={**os.environ, "PATH": path}, cwd=tmp_path, stdout=file, stderr=file,
+            )  # fmt: skip
 
-    first = start(stderr=subprocess.DEVNULL)
-    while not (out / ".cohortflow" / "runs").is_dir():
-        assert first.poll() is None
-        time.sleep(0.05)
-    first.send_signal(signal.SIGSTOP)  # it holds the output until it may go on
-    refused = cohortflow(*RUN, study, out, cwd=tmp_path)
+    def until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    said = tmp_path / "said"
+    first = start(tmp_path / "said-first")
+    try:
+        until((out / ".cohortflow" / "runs").is_dir, first)
+        first.send_signal(signal.SIGSTOP)  # it holds the output until it may go on
+        refused = cohortflow(*RUN, study, out, cwd=tmp_path)
+        second = start(said, "--wait")
+        until(lambda: "waiting" in said.read_text(), second)
+    finally:
+        first.send_signal(signal.SIGCONT)
     assert refused.status == 3
     assert "another run holds" in refused.err
-    second = start("--wait", stderr=subprocess.PIPE, text=True)
-    assert second.stderr is not None
-    assert "waiting" in second.stderr.readline()
-    first.send_signal(signal.SIGCONT)
-    _, text = second.communicate(timeout=300)
     assert first.wait(300) == 0
-    assert second.returncode == 0, text
+    assert second.wait(300) == 0, said.read_text()
     assert plan(out) == {"sub-01": ("skip", "up to date")}
 
 

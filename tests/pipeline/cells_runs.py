@@ -73,7 +73,7 @@ def running(folder: Path) -> list[int]:
 
 
 def wait_until_nothing_runs(folder: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while left := running(folder):
         assert time.monotonic() < deadline, left
         time.sleep(0.05)

@@ -250,7 +250,7 @@ def test_an_interrupted_run_reports_and_resumes(
 def test_two_runs_never_share_an_output(copied: Finished, tmp_path: Path) -> None:
     lock = copied.out / ".cohortflow" / "run.lock"
     with lock.open("a") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         ended = cohortflow(*RUN, copied.study, copied.out, cwd=tmp_path)
     assert ended.status == 3
     assert "another run holds" in ended.err

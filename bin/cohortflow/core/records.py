@@ -313,13 +313,24 @@ def keep_failures(
 
 
 def _computed(folder: Path) -> list[Path]:
-    """List what a task made: neither its inputs, which are links, nor Nextflow's own files."""
+    """List what a task made: neither its inputs nor Nextflow's own files."""
     own = (".command", ".exitcode", RECORD)
     try:
         found = sorted(folder.iterdir())
     except OSError:
         return []
-    return [p for p in found if not p.is_symlink() and not p.name.startswith(own)]
+    return [p for p in found if not _is_input(p) and not p.name.startswith(own)]
+
+
+def _is_input(path: Path) -> bool:
+    """Tell whether Nextflow put something into a task's folder: a link, or a folder of links."""
+    if path.is_symlink() or not path.is_dir():
+        return path.is_symlink()
+    try:
+        inner = list(path.iterdir())
+    except OSError:
+        return False
+    return bool(inner) and all(one.is_symlink() for one in inner)
 
 
 def adopt(out: Path, plan_file: Path, work: Path) -> str:

@@ -121,10 +121,10 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: str) -> 
         return _refused(refusal, record, folder)
     _adopt_orphans()
     _receive_signals()
+    limits = Limits(environment)
+    engine = _engine(limits)  # before there is a record: whoever sees it may end the engine
     record.spent = spent_before(folder)
     record.save(folder)
-    limits = Limits(environment)
-    engine = _engine(limits)  # before the step: whoever sees the step may end the engine
     begin = time.monotonic()
     try:
         child = _start(command, environment)
@@ -190,20 +190,21 @@ def _start(command: Sequence[str], environment: Mapping[str, str]) -> int:
     )
 
 
-def _engine(limits: Limits) -> tuple[int, int | None] | None:
+def _engine(limits: Limits) -> tuple[int, int] | None:
     """Return the process id of the engine, and when that was started.
 
     None where it is out of sight, as in a container: another process may have its number there.
     """
-    if limits.engine and processes.is_above(limits.engine):
-        return limits.engine, processes.started(limits.engine)
+    started = processes.started(limits.engine) if limits.engine else None
+    if limits.engine and started is not None and processes.is_above(limits.engine):
+        return limits.engine, started
     return None
 
 
 def _watch(
     child: int,
     limit: Limits,
-    engine: tuple[int, int | None] | None,
+    engine: tuple[int, int] | None,
     record: Record,
     begin: float,
     folder: str,
@@ -319,10 +320,10 @@ def _links(folder: str) -> tuple[list[str], list[str]]:
     try:
         with os.scandir(folder) as entries:
             found = list(entries)
+        links = [entry.path for entry in found if entry.is_symlink()]
+        return links, [entry.path for entry in found if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return [], []
-    links = [entry.path for entry in found if entry.is_symlink()]
-    return links, [entry.path for entry in found if entry.is_dir(follow_symlinks=False)]
 
 
 def _spent(record: str) -> dict[str, float]:
